@@ -1,0 +1,5 @@
+//! Edit your MCP server; your client never notices.
+
+mod error;
+
+pub use error::{Error, Result};

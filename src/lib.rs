@@ -1,5 +1,23 @@
 //! Edit your MCP server; your client never notices.
 
+mod config;
+mod connection;
+mod dispatch;
 mod error;
+mod handler;
+mod json;
+mod message;
+mod rpc_error;
+mod slots;
+mod version;
+mod workers;
 
+pub use config::{Config, Limits, TransportMode};
+pub use connection::{Connection, Gone};
+pub use dispatch::memory;
 pub use error::{Error, Result};
+pub use handler::{AskError, ClientRequest, Handler, LogLevel, Notification, Request, Session, initialize_result};
+pub use json::Json;
+pub use message::{Kind, Message};
+pub use rpc_error::RpcError;
+pub use version::Version;

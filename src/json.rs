@@ -1,0 +1,281 @@
+//! Sealed JSON: text that is known to be valid and that nobody reads unless they must, so that key order and big numbers pass as they came.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use serde_core::Deserializer;
+use serde_core::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// One JSON value as text: valid, on one line, otherwise byte for byte as it was written.
+///
+/// ```
+/// use mcp_http_transport::Json;
+/// use serde_json::json;
+///
+/// let built = Json::from(json!({"content": []}));
+/// assert_eq!(built.as_str(), r#"{"content":[]}"#);
+/// let kept: Json = r#"{"z": 123456789012345678901234567890, "a": 1}"#.parse().unwrap();
+/// assert_eq!(kept.as_str(), r#"{"z": 123456789012345678901234567890, "a": 1}"#);
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Json(Box<str>);
+
+impl Json {
+    /// The empty object, `{}`.
+    pub fn empty() -> Json {
+        Json::trusted("{}")
+    }
+
+    /// Text that this crate built or has checked already.
+    pub(crate) fn trusted(text: impl Into<Box<str>>) -> Json {
+        Json(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text of the member `name`, when this is an object that has one. The first counts when there are several.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        member(&self.0, name)
+    }
+
+    /// The value read into `T`. Fails when the text does not fit, or is nested deeper than 128.
+    pub fn parse<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_str(&self.0)
+    }
+}
+
+impl From<Value> for Json {
+    fn from(value: Value) -> Json {
+        Json(value.to_string().into())
+    }
+}
+
+impl From<Box<RawValue>> for Json {
+    fn from(raw: Box<RawValue>) -> Json {
+        Json(on_one_line(raw.get().to_owned()).into())
+    }
+}
+
+impl std::str::FromStr for Json {
+    type Err = serde_json::Error;
+
+    fn from_str(text: &str) -> serde_json::Result<Json> {
+        serde_json::from_str::<&RawValue>(text)?;
+        Ok(Json(on_one_line(text.trim().to_owned()).into()))
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The same JSON without line breaks. Inside strings they are always escaped, so a raw one is white space between tokens and a blank does as well.
+pub(crate) fn on_one_line(text: String) -> String {
+    if !text.bytes().any(|byte| byte == b'\n' || byte == b'\r') {
+        return text;
+    }
+    text.chars().map(|c| if c == '\n' || c == '\r' { ' ' } else { c }).collect()
+}
+
+/// Appends `text` as a JSON string.
+pub(crate) fn push_string(out: &mut String, text: &str) {
+    out.push('"');
+    let mut clean = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let escape = match byte {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            b'\t' => "\\t",
+            0..0x20 => "",
+            _ => continue,
+        };
+        out.push_str(&text[clean..at]);
+        if escape.is_empty() {
+            out.push_str(&format!("\\u{byte:04x}"));
+        } else {
+            out.push_str(escape);
+        }
+        clean = at + 1;
+    }
+    out.push_str(&text[clean..]);
+    out.push('"');
+}
+
+/// `text` as a JSON string.
+pub(crate) fn string(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    push_string(&mut out, text);
+    out
+}
+
+/// The text that the JSON string `raw` stands for; none when it is not a string.
+pub(crate) fn unquote(raw: &str) -> Option<Cow<'_, str>> {
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') { serde_json::from_str(raw).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+}
+
+/// The text of the member `name` of the object `text`; none when there is none, or no object.
+pub(crate) fn member<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    members(text, [name]).ok()?.into_iter().next()?
+}
+
+/// The text found by descending through `names`.
+pub(crate) fn path<'a>(text: &'a str, names: &[&str]) -> Option<&'a str> {
+    names.iter().try_fold(text, |text, name| member(text, name))
+}
+
+/// Where `part` lies in `whole`, of which it is a slice.
+pub(crate) fn span(whole: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr() as usize - whole.as_ptr() as usize;
+    start..start + part.len()
+}
+
+/// Why the members of an object could not be read.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    /// Not JSON at all.
+    Syntax(serde_json::Error),
+    /// JSON, but not an object.
+    NotAnObject,
+    /// One of the members asked for stands there twice: which one counts would be anyone's guess.
+    Twice(&'static str),
+}
+
+/// The texts of the named members of the object `text`, which is checked to its end.
+pub(crate) fn members<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Result<[Option<&'a str>; N], Unreadable> {
+    let (found, _) = scan(text, &names)?;
+    Ok(found)
+}
+
+/// As [`members`], and refuses a member that stands there twice.
+pub(crate) fn members_once<'a, const N: usize>(text: &'a str, names: [&'static str; N]) -> Result<[Option<&'a str>; N], Unreadable> {
+    match scan(text, &names)? {
+        (_, Some(twice)) => Err(Unreadable::Twice(names[twice])),
+        (found, None) => Ok(found),
+    }
+}
+
+type Scan<'a, const N: usize> = ([Option<&'a str>; N], Option<usize>);
+
+fn scan<'a, const N: usize>(text: &'a str, names: &[&str; N]) -> Result<Scan<'a, N>, Unreadable> {
+    if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{') {
+        return Err(match serde_json::from_str::<&RawValue>(text) {
+            Ok(_) => Unreadable::NotAnObject,
+            Err(error) => Unreadable::Syntax(error),
+        });
+    }
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let found = reader.deserialize_map(Members(names)).map_err(Unreadable::Syntax)?;
+    reader.end().map_err(Unreadable::Syntax)?;
+    Ok(found)
+}
+
+struct Members<'n, const N: usize>(&'n [&'n str; N]);
+
+impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
+    type Value = Scan<'de, N>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut found, mut twice) = ([None; N], None);
+        while let Some(index) = map.next_key_seed(NameIndex(self.0))? {
+            let Some(index) = index else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let value = map.next_value::<&RawValue>()?.get();
+            if found[index].is_some() {
+                twice = Some(index);
+            } else {
+                found[index] = Some(value);
+            }
+        }
+        Ok((found, twice))
+    }
+}
+
+struct NameIndex<'n>(&'n [&'n str]);
+
+impl<'de> DeserializeSeed<'de> for NameIndex<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<Option<usize>, D::Error> {
+        key.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for NameIndex<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Option<usize>, E> {
+        Ok(self.0.iter().position(|name| *name == key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_slices_of_the_text() {
+        let text = r#" {"b": [1, 2 ], "a\u0062": "x\ny", "n": 123456789012345678901234567890} "#;
+        assert_eq!(member(text, "b"), Some("[1, 2 ]"));
+        assert_eq!(member(text, "ab").and_then(unquote).as_deref(), Some("x\ny"));
+        assert_eq!(member(text, "n"), Some("123456789012345678901234567890"));
+        assert_eq!(member(text, "c"), None);
+        assert_eq!(member("[1]", "b"), None);
+        assert_eq!(&text[span(text, member(text, "b").unwrap())], "[1, 2 ]");
+    }
+
+    #[test]
+    fn what_is_not_an_object_is_told_from_what_is_not_json() {
+        assert!(matches!(members("[1]", ["a"]), Err(Unreadable::NotAnObject)));
+        assert!(matches!(members("{\"a\":1}x", ["a"]), Err(Unreadable::Syntax(_))));
+        assert!(matches!(members("{\"b\":}", ["a"]), Err(Unreadable::Syntax(_))));
+        assert!(matches!(members("", ["a"]), Err(Unreadable::Syntax(_))));
+        assert!(matches!(members_once("{\"a\":1,\"a\":2}", ["a"]), Err(Unreadable::Twice("a"))));
+    }
+
+    #[test]
+    fn strings_are_written_as_serde_json_writes_them() {
+        for text in ["", "plain", "q\"b\\n\n\r\t\u{1}\u{1f}", "é 漢 \u{2028}"] {
+            assert_eq!(serde_json::from_str::<String>(&string(text)).unwrap(), text);
+            assert_eq!(unquote(&string(text)).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn nesting_without_end_is_passed_over_without_recursion() {
+        let deep = format!("{{\"a\":{}{}, \"b\": 1}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(member(&deep, "b"), Some("1"));
+    }
+
+    #[test]
+    fn sealed_text_has_no_line_breaks() {
+        let json: Json = "{\n\"a\":\r\n1}".parse().unwrap();
+        assert_eq!(json.as_str(), "{ \"a\":  1}");
+    }
+}

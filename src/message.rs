@@ -1,0 +1,270 @@
+//! JSON-RPC 2.0: the envelope is read, the letter stays sealed.
+//!
+//! A [`Message`] is its text plus where in it the id, the method and the letter (params, result or error) lie. Nothing else is ever parsed or
+//! written again, so what passes through comes out byte for byte; giving a message another id replaces the bytes of the id.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use serde_json::value::RawValue;
+
+use crate::json::{self, Json, Unreadable};
+use crate::rpc_error::RpcError;
+
+/// One JSON-RPC message, complete and on one line.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message {
+    text: String,
+    kind: Kind,
+    id: Span,
+    method: Span,
+    letter: Span,
+}
+
+/// What kind of message it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Has a method and an id: wants an answer.
+    Request,
+    /// Has a method and no id: wants none.
+    Notification,
+    /// A good answer: has a result.
+    Result,
+    /// A bad answer: has an error, and the id of the request unless that could not be read.
+    Error,
+}
+
+/// Text that is not a message, with what to answer and to which id, as raw JSON, if one could be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Malformed {
+    pub id: Option<String>,
+    pub error: RpcError,
+}
+
+/// What one line or one body held.
+pub(crate) enum Incoming {
+    One(Message),
+    /// An array; only 2025-03-26 has them. Never empty.
+    Batch(Vec<Result<Message, Malformed>>),
+}
+
+/// Half the bytes of a `Range<usize>`: messages wait in queues.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Span(u32, u32);
+
+impl Span {
+    const NONE: Span = Span(0, 0);
+
+    fn of(whole: &str, part: Option<&str>) -> Span {
+        part.map_or(Span::NONE, |part| {
+            let range = json::span(whole, part);
+            Span(range.start as u32, range.end as u32)
+        })
+    }
+
+    fn range(self) -> Range<usize> {
+        self.0 as usize..self.1 as usize
+    }
+}
+
+impl Message {
+    /// Reads one message. Line breaks between tokens become blanks; everything else is kept.
+    pub(crate) fn parse(text: String) -> Result<Message, Malformed> {
+        if text.len() > u32::MAX as usize {
+            return Err(Malformed { id: None, error: RpcError::invalid_request("the message is larger than 4 GiB") });
+        }
+        let text = json::on_one_line(text);
+        let found = json::members_once(&text, ["jsonrpc", "id", "method", "params", "result", "error"]);
+        let [jsonrpc, id, method, params, result, error] = found.map_err(|unreadable| match unreadable {
+            Unreadable::Syntax(error) => Malformed { id: None, error: RpcError::parse_error(error) },
+            Unreadable::NotAnObject => Malformed { id: None, error: RpcError::invalid_request("a message is an object") },
+            Unreadable::Twice(name) => Malformed { id: None, error: RpcError::invalid_request(format!("the message has {name:?} twice")) },
+        })?;
+        let readable = id.filter(|id| is_id(id));
+        let invalid = |why: &str| Malformed { id: readable.map(str::to_owned), error: RpcError::invalid_request(why) };
+        if jsonrpc.and_then(json::unquote).as_deref() != Some("2.0") {
+            return Err(invalid("jsonrpc must be \"2.0\""));
+        }
+        if params.is_some_and(|params| !params.starts_with(['{', '['])) {
+            return Err(invalid("params must be an object or an array"));
+        }
+        let (kind, letter) = match (method, result, error) {
+            (Some(method), None, None) => {
+                if json::unquote(method).is_none() {
+                    return Err(invalid("method must be a string"));
+                }
+                match (id, readable) {
+                    (None, _) => (Kind::Notification, params),
+                    (Some(_), Some(_)) => (Kind::Request, params),
+                    (Some(_), None) => return Err(invalid("the id of a request must be a string or an integer")),
+                }
+            }
+            (None, Some(result), None) if readable.is_some() => (Kind::Result, Some(result)),
+            (None, None, Some(error)) if readable.is_some() || id.is_none_or(|id| id == "null") => {
+                if !error.starts_with('{') {
+                    return Err(invalid("error must be an object"));
+                }
+                (Kind::Error, Some(error))
+            }
+            _ => return Err(invalid("a message has a method, or an id and either a result or an error")),
+        };
+        let (id, method, letter) = (Span::of(&text, readable), Span::of(&text, method), Span::of(&text, letter));
+        Ok(Message { text, kind, id, method, letter })
+    }
+
+    /// A request. `id` and `params` are raw JSON.
+    pub(crate) fn request(id: &str, method: &str, params: Option<&str>) -> Message {
+        Message::build(Kind::Request, Some(id), Some(method), params)
+    }
+
+    /// A notification. `params` is raw JSON.
+    pub(crate) fn notification(method: &str, params: Option<&str>) -> Message {
+        Message::build(Kind::Notification, None, Some(method), params)
+    }
+
+    /// A good answer. `id` and `result` are raw JSON.
+    pub(crate) fn result(id: &str, result: &str) -> Message {
+        Message::build(Kind::Result, Some(id), None, Some(result))
+    }
+
+    /// A bad answer; without an `id` when that of the request could not be read, which JSON-RPC writes as null.
+    pub(crate) fn error(id: Option<&str>, error: &RpcError) -> Message {
+        Message::build(Kind::Error, Some(id.unwrap_or("null")), None, Some(error.to_json().as_str()))
+    }
+
+    /// A bad answer without any id, as 2025-11-25 and later write one to a request that could not be read.
+    pub(crate) fn error_without_id(error: &RpcError) -> Message {
+        Message::build(Kind::Error, None, None, Some(error.to_json().as_str()))
+    }
+
+    fn build(kind: Kind, id: Option<&str>, method: Option<&str>, letter: Option<&str>) -> Message {
+        let size = 64 + id.map_or(0, str::len) + method.map_or(0, str::len) + letter.map_or(0, str::len);
+        let mut text = String::with_capacity(size);
+        text.push_str("{\"jsonrpc\":\"2.0\"");
+        let mut put = |name: &str, value: Option<&str>| {
+            let Some(value) = value else { return Span::NONE };
+            text.push_str(",\"");
+            text.push_str(name);
+            text.push_str("\":");
+            let start = text.len() as u32;
+            text.push_str(value);
+            Span(start, text.len() as u32)
+        };
+        let mut at_id = put("id", id);
+        let at_method = put("method", method.map(json::string).as_deref());
+        let at_letter = put(
+            match kind {
+                Kind::Request | Kind::Notification => "params",
+                Kind::Result => "result",
+                Kind::Error => "error",
+            },
+            letter,
+        );
+        if kind == Kind::Error && id == Some("null") {
+            at_id = Span::NONE;
+        }
+        text.push('}');
+        Message { text, kind, id: at_id, method: at_method, letter: at_letter }
+    }
+
+    /// What kind of message this is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The whole text, on one line.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The whole text.
+    pub(crate) fn into_text(self) -> String {
+        self.text
+    }
+
+    /// The id as raw JSON: a string with its quotes, or an integer. Empty on a notification.
+    pub fn id(&self) -> &str {
+        &self.text[self.id.range()]
+    }
+
+    /// The method; empty on an answer.
+    pub fn method(&self) -> Cow<'_, str> {
+        json::unquote(&self.text[self.method.range()]).unwrap_or_default()
+    }
+
+    /// The params, the result or the error, as raw JSON; none when there are no params.
+    pub fn letter(&self) -> Option<&str> {
+        if self.letter == Span::NONE { None } else { Some(&self.text[self.letter.range()]) }
+    }
+
+    /// The raw JSON found in the letter by descending through `names`.
+    pub(crate) fn find(&self, names: &[&str]) -> Option<&str> {
+        json::path(self.letter()?, names)
+    }
+
+    /// The same message with another id.
+    #[allow(dead_code, reason = "used by the front")]
+    pub(crate) fn with_id(self, id: &str) -> Message {
+        let range = self.id.range();
+        self.replace(range, id)
+    }
+
+    /// The same message with `part`, a slice of its text that is the id or lies in the letter, replaced by other raw JSON.
+    #[allow(dead_code, reason = "used by the front")]
+    pub(crate) fn replace(self, part: Range<usize>, with: &str) -> Message {
+        let Message { mut text, kind, id, method, letter } = self;
+        let moved = with.len() as i64 - part.len() as i64;
+        let shift = |span: Span| {
+            let after = |at: u32| (i64::from(at) + moved) as u32;
+            let starts = if span.0 as usize >= part.end { after(span.0) } else { span.0 };
+            let ends = if span.1 as usize >= part.end { after(span.1) } else { span.1 };
+            if span == Span::NONE { span } else { Span(starts, ends) }
+        };
+        let (id, method, letter) = (shift(id), shift(method), shift(letter));
+        text.replace_range(part, with);
+        Message { text, kind, id, method, letter }
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Incoming {
+    /// Reads what one line or one body held: a message, or an array of them.
+    pub(crate) fn parse(text: String) -> Result<Incoming, Malformed> {
+        if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('[') {
+            return Message::parse(text).map(Incoming::One);
+        }
+        let parts: Vec<&RawValue> =
+            serde_json::from_str(&text).map_err(|error| Malformed { id: None, error: RpcError::parse_error(error) })?;
+        if parts.is_empty() {
+            return Err(Malformed { id: None, error: RpcError::invalid_request("the batch is empty") });
+        }
+        Ok(Incoming::Batch(parts.into_iter().map(|part| Message::parse(part.get().to_owned())).collect()))
+    }
+}
+
+impl Malformed {
+    /// The answer to it.
+    pub(crate) fn answer(&self) -> Message {
+        Message::error(self.id.as_deref(), &self.error)
+    }
+}
+
+/// True for what the protocol takes as a request's id: a string or an integer (2025-11-25 basic, Requests).
+fn is_id(raw: &str) -> bool {
+    raw.starts_with('"') || (!raw.is_empty() && raw.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'))
+}
+
+/// An array of answers, as raw JSON.
+pub(crate) fn batch(answers: &[Message]) -> Json {
+    let texts: Vec<&str> = answers.iter().map(Message::as_str).collect();
+    Json::trusted(format!("[{}]", texts.join(",")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,263 @@
+//! How many calls run at once: in all, and for each session; the others wait in line, and the sessions take turns.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::connection::Job;
+use crate::workers::Workers;
+
+/// The bounds, from [`Limits`](crate::config::Limits).
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    pub calls: usize,
+    pub calls_per_session: usize,
+    pub waiting_calls: usize,
+    pub waiting_bytes: usize,
+}
+
+/// What became of a call that asked for a slot.
+pub(crate) enum Admission {
+    /// It has one. Run the job; its end gives the slot back.
+    Run(Job),
+    /// It waits; a worker will run it.
+    Waits,
+    /// Its session's line is full; the job was dropped.
+    Full,
+}
+
+pub(crate) struct Slots {
+    workers: Workers,
+    bounds: Bounds,
+    state: Mutex<State>,
+    quiet: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    running: usize,
+    lanes: HashMap<u64, Lane>,
+    /// Lanes in which a call waits that could run if there were a slot, each once, in turn.
+    ready: VecDeque<u64>,
+    /// Calls that had given their slot back and want one again; they go first.
+    returning: VecDeque<(u64, Sender<()>)>,
+    paused: usize,
+}
+
+#[derive(Default)]
+struct Lane {
+    running: usize,
+    paused: usize,
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    is_ready: bool,
+}
+
+struct Waiting {
+    ticket: u64,
+    bytes: usize,
+    job: Job,
+}
+
+/// Gives the slot back when the job is over, also when it panics.
+struct Held {
+    slots: Arc<Slots>,
+    lane: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.slots.release(self.lane);
+    }
+}
+
+impl Slots {
+    pub fn new(bounds: Bounds, workers: Workers) -> Arc<Slots> {
+        Arc::new(Slots { workers, bounds, state: Mutex::default(), quiet: Condvar::new() })
+    }
+
+    /// Asks for a slot for a call of the session `lane`. `ticket` names the call to [`withdraw`](Slots::withdraw); `bytes` is what it holds while it waits.
+    pub fn admit(self: &Arc<Self>, lane_id: u64, ticket: u64, bytes: usize, job: Job) -> Admission {
+        let mut state = self.lock();
+        let free = state.running < self.bounds.calls && state.returning.is_empty();
+        let lane = state.lanes.entry(lane_id).or_default();
+        if free && lane.running < self.bounds.calls_per_session && lane.waiting.is_empty() {
+            lane.running += 1;
+            state.running += 1;
+            drop(state);
+            return Admission::Run(self.holding(lane_id, job));
+        }
+        if lane.waiting.len() >= self.bounds.waiting_calls || (lane.bytes + bytes > self.bounds.waiting_bytes && !lane.waiting.is_empty()) {
+            return Admission::Full;
+        }
+        lane.bytes += bytes;
+        lane.waiting.push_back(Waiting { ticket, bytes, job });
+        state.mark_ready(lane_id, self.bounds);
+        Admission::Waits
+    }
+
+    /// Takes a call out of the line, if it still waits there; then it will never start.
+    pub fn withdraw(&self, lane: u64, ticket: u64) {
+        let mut state = self.lock();
+        let Some(lane) = state.lanes.get_mut(&lane) else { return };
+        let Some(at) = lane.waiting.iter().position(|waiting| waiting.ticket == ticket) else { return };
+        let withdrawn = lane.waiting.remove(at);
+        lane.bytes -= withdrawn.as_ref().map_or(0, |waiting| waiting.bytes);
+        drop(state);
+        drop(withdrawn);
+    }
+
+    /// Empties the line of a session that is over.
+    pub fn clear(&self, lane: u64) {
+        let mut state = self.lock();
+        let Some(lane) = state.lanes.get_mut(&lane) else { return };
+        lane.bytes = 0;
+        let withdrawn = std::mem::take(&mut lane.waiting);
+        drop(state);
+        drop(withdrawn);
+    }
+
+    /// Gives a running call's slot back while it waits for the client.
+    pub fn pause(self: &Arc<Self>, lane: u64) {
+        let mut state = self.lock();
+        state.paused += 1;
+        state.lanes.entry(lane).or_default().paused += 1;
+        drop(state);
+        self.release(lane);
+    }
+
+    /// Takes a slot again for a call that gave its own back, ahead of all that have not begun. Gives up when `cancelled` fires: a cancelled call only
+    /// has to end, and does so on borrowed ground.
+    pub fn resume(self: &Arc<Self>, lane_id: u64, cancelled: &Receiver<()>) {
+        let mut state = self.lock();
+        state.paused -= 1;
+        let free = state.running < self.bounds.calls;
+        let lane = state.lanes.entry(lane_id).or_default();
+        lane.paused -= 1;
+        lane.running += 1;
+        let has_room = free && lane.running <= self.bounds.calls_per_session;
+        if has_room {
+            state.running += 1;
+            return;
+        }
+        lane.running -= 1;
+        let (turn, my_turn) = bounded(1);
+        state.returning.push_back((lane_id, turn.clone()));
+        drop(state);
+        crossbeam_channel::select! {
+            recv(my_turn) -> _ => {}
+            recv(cancelled) -> _ => {
+                let mut state = self.lock();
+                let waiting = state.returning.len();
+                state.returning.retain(|(_, other)| !other.same_channel(&turn));
+                if state.returning.len() < waiting {
+                    state.running += 1;
+                    state.lanes.entry(lane_id).or_default().running += 1;
+                }
+            }
+        }
+    }
+
+    /// Waits until nothing runs, waits or asks, or the deadline has come.
+    pub fn wait_until_quiet(&self, grace: Duration) -> bool {
+        let deadline = Instant::now() + grace;
+        let mut state = self.lock();
+        loop {
+            if state.running == 0 && state.paused == 0 && state.lanes.values().all(|lane| lane.waiting.is_empty()) {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.quiet.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Runs a job of a call that has its slot on a worker.
+    pub fn run(&self, job: Job) {
+        self.workers.run(job);
+    }
+
+    fn holding(self: &Arc<Self>, lane: u64, job: Job) -> Job {
+        let held = Held { slots: Arc::clone(self), lane };
+        Box::new(move || {
+            let _held = held;
+            job();
+        })
+    }
+
+    fn release(self: &Arc<Self>, lane_id: u64) {
+        let mut state = self.lock();
+        state.running = state.running.saturating_sub(1);
+        if let Some(lane) = state.lanes.get_mut(&lane_id) {
+            lane.running = lane.running.saturating_sub(1);
+            if lane.running == 0 && lane.paused == 0 && lane.waiting.is_empty() {
+                state.lanes.remove(&lane_id);
+            }
+        }
+        state.mark_ready(lane_id, self.bounds);
+        let mut next = Vec::new();
+        while state.running < self.bounds.calls {
+            if let Some(turn) = state.next_returning(self.bounds) {
+                drop(turn.send(()));
+            } else if let Some(job) = state.next_waiting(self.bounds) {
+                next.push(job);
+            } else {
+                break;
+            }
+        }
+        if state.running == 0 {
+            self.quiet.notify_all();
+        }
+        drop(state);
+        for (lane, job) in next {
+            self.workers.run(self.holding(lane, job));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn mark_ready(&mut self, id: u64, bounds: Bounds) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        if !lane.is_ready && !lane.waiting.is_empty() && lane.running < bounds.calls_per_session {
+            lane.is_ready = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    fn next_returning(&mut self, bounds: Bounds) -> Option<Sender<()>> {
+        let has_room = |lanes: &HashMap<u64, Lane>, id: &u64| lanes.get(id).is_none_or(|lane| lane.running < bounds.calls_per_session);
+        let at = self.returning.iter().position(|(id, _)| has_room(&self.lanes, id))?;
+        let (id, turn) = self.returning.remove(at)?;
+        self.running += 1;
+        self.lanes.entry(id).or_default().running += 1;
+        Some(turn)
+    }
+
+    fn next_waiting(&mut self, bounds: Bounds) -> Option<(u64, Job)> {
+        while let Some(id) = self.ready.pop_front() {
+            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            lane.is_ready = false;
+            if lane.running >= bounds.calls_per_session {
+                continue;
+            }
+            let Some(waiting) = lane.waiting.pop_front() else { continue };
+            lane.bytes -= waiting.bytes;
+            lane.running += 1;
+            self.running += 1;
+            self.mark_ready(id, bounds);
+            return Some((id, waiting.job));
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn slots(calls: usize, calls_per_session: usize) -> Arc<Slots> {
+    Slots::new(Bounds { calls, calls_per_session, waiting_calls: 3, waiting_bytes: 100 }, Workers::new(16))
+}
+
+/// Admits a call that reports its name and then waits to be let go.
+fn admit(slots: &Arc<Slots>, lane: u64, name: &'static str, log: &Sender<&'static str>, gate: &Receiver<()>) -> Admission {
+    let (log, gate) = (log.clone(), gate.clone());
+    let job: Job = Box::new(move || {
+        drop(log.send(name));
+        drop(gate.recv());
+    });
+    let admission = slots.admit(lane, name.len() as u64, 10, job);
+    if let Admission::Run(job) = admission {
+        slots.run(job);
+        return Admission::Waits;
+    }
+    admission
+}
+
+#[test]
+fn calls_beyond_the_bounds_wait_and_sessions_take_turns() {
+    let slots = slots(2, 1);
+    let (log, started) = bounded(16);
+    let (go, gate) = bounded(16);
+    for (lane, name) in [(1, "a1"), (1, "a22"), (1, "a333"), (2, "b1"), (3, "c1")] {
+        assert!(matches!(admit(&slots, lane, name, &log, &gate), Admission::Waits));
+    }
+    let mut first = [started.recv_timeout(SOON).unwrap(), started.recv_timeout(SOON).unwrap()];
+    first.sort_unstable();
+    assert_eq!(first, ["a1", "b1"]);
+    assert!(started.try_recv().is_err());
+    for _ in 0..5 {
+        go.send(()).unwrap();
+    }
+    let mut rest: Vec<_> = (0..3).map(|_| started.recv_timeout(SOON).unwrap()).collect();
+    assert!(rest.iter().position(|name| *name == "a22") < rest.iter().position(|name| *name == "a333"));
+    rest.sort_unstable();
+    assert_eq!(rest, ["a22", "a333", "c1"]);
+    assert!(slots.wait_until_quiet(SOON));
+}
+
+#[test]
+fn a_full_line_refuses_and_a_withdrawn_call_never_starts() {
+    let slots = slots(1, 1);
+    let (log, started) = bounded(16);
+    let (go, gate) = bounded(16);
+    for name in ["1", "22", "333", "4444"] {
+        assert!(matches!(admit(&slots, 1, name, &log, &gate), Admission::Waits));
+    }
+    assert!(matches!(admit(&slots, 1, "55555", &log, &gate), Admission::Full));
+    slots.withdraw(1, 2);
+    for _ in 0..3 {
+        go.send(()).unwrap();
+    }
+    let ran: Vec<_> = (0..3).map(|_| started.recv_timeout(SOON).unwrap()).collect();
+    assert_eq!(ran, ["1", "333", "4444"]);
+    assert!(slots.wait_until_quiet(SOON));
+    assert!(started.try_recv().is_err());
+}
+
+#[test]
+fn a_call_that_waits_for_the_client_lends_its_slot() {
+    let slots = slots(1, 1);
+    let (log, started) = bounded(16);
+    let (go, gate) = bounded(16);
+    let (answer, answered) = bounded::<()>(1);
+    let (_cancel, never) = bounded::<()>(0);
+    let (asking, log_again) = (Arc::clone(&slots), log.clone());
+    let asker: Job = Box::new(move || {
+        asking.pause(1);
+        drop(log_again.send("asking"));
+        drop(answered.recv());
+        asking.resume(1, &never);
+        drop(log_again.send("resumed"));
+    });
+    let Admission::Run(asker) = slots.admit(1, 1, 10, asker) else { panic!("the first call runs") };
+    slots.run(asker);
+    assert_eq!(started.recv_timeout(SOON), Ok("asking"));
+    assert!(matches!(admit(&slots, 1, "other", &log, &gate), Admission::Waits));
+    assert_eq!(started.recv_timeout(SOON), Ok("other"));
+    answer.send(()).unwrap();
+    assert!(!slots.wait_until_quiet(Duration::ZERO));
+    go.send(()).unwrap();
+    assert_eq!(started.recv_timeout(SOON), Ok("resumed"));
+    assert!(slots.wait_until_quiet(SOON));
+    assert!(slots.lock().lanes.is_empty());
+}
+
+#[test]
+fn a_panic_gives_the_slot_back() {
+    let slots = slots(1, 1);
+    let ran = Arc::new(AtomicUsize::new(0));
+    let Admission::Run(job) = slots.admit(1, 1, 1, Box::new(|| panic!("on purpose"))) else { panic!("a free slot") };
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err());
+    let count = Arc::clone(&ran);
+    let Admission::Run(job) = slots.admit(1, 2, 1, Box::new(move || drop(count.fetch_add(1, Ordering::SeqCst)))) else {
+        panic!("the slot is free again")
+    };
+    job();
+    assert_eq!(ran.load(Ordering::SeqCst), 1);
+}

@@ -1,0 +1,91 @@
+//! Threads that run handlers: started when nobody is idle, ended when nobody needs them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::connection::Job;
+
+/// How long an idle worker stays.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Deeply nested values are parsed on these threads; 128 levels overflow 128 KiB.
+const STACK: usize = 2 << 20;
+
+/// A pool without a queue: a job goes to a thread that waits for one, or to a new thread.
+#[derive(Clone)]
+pub(crate) struct Workers {
+    jobs: Sender<Job>,
+    idle: Receiver<Job>,
+    alive: Arc<AtomicUsize>,
+    most: usize,
+}
+
+impl Workers {
+    /// A pool of at most `most` threads, none of which runs yet.
+    pub fn new(most: usize) -> Workers {
+        let (jobs, idle) = bounded(0);
+        Workers { jobs, idle, alive: Arc::default(), most }
+    }
+
+    /// Runs `job` on a worker. When there can be no further thread the job is dropped, and [the call in it](crate::dispatch) answers for itself.
+    pub fn run(&self, job: Job) {
+        let Err(TrySendError::Full(job)) = self.jobs.try_send(job) else { return };
+        let count = self.alive.fetch_add(1, Ordering::Relaxed);
+        if count >= self.most {
+            self.alive.fetch_sub(1, Ordering::Relaxed);
+            log::error!("all {} worker threads are busy: a call is refused", self.most);
+            return;
+        }
+        let (idle, alive) = (self.idle.clone(), Arc::clone(&self.alive));
+        let work = move || {
+            while let Ok(job) = idle.recv_timeout(IDLE) {
+                job();
+            }
+            alive.fetch_sub(1, Ordering::Relaxed);
+        };
+        match thread::Builder::new().name("worker".to_owned()).stack_size(STACK).spawn(work) {
+            Ok(_) => drop(self.jobs.send_timeout(job, IDLE)),
+            Err(error) => {
+                self.alive.fetch_sub(1, Ordering::Relaxed);
+                log::error!("cannot start a worker thread: {error}: a call is refused");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_blocks_delays_no_other() {
+        let workers = Workers::new(3);
+        let (hold, held) = bounded::<()>(0);
+        let (done, results) = bounded(4);
+        for _ in 0..2 {
+            let held = held.clone();
+            workers.run(Box::new(move || drop(held.recv())));
+        }
+        for n in 0..4 {
+            let done = done.clone();
+            workers.run(Box::new(move || drop(done.send(n))));
+            assert_eq!(results.recv_timeout(Duration::from_secs(5)), Ok(n));
+        }
+        drop(hold);
+    }
+
+    #[test]
+    fn beyond_the_bound_a_job_is_dropped() {
+        let workers = Workers::new(1);
+        let (hold, held) = bounded::<()>(0);
+        workers.run(Box::new(move || drop(held.recv())));
+        let (alive, dropped) = bounded::<()>(0);
+        workers.run(Box::new(move || drop(alive)));
+        assert!(dropped.recv_timeout(Duration::from_secs(5)).is_err_and(|error| error.is_disconnected()));
+        drop(hold);
+    }
+}

@@ -1,5 +1,8 @@
 //! Edit your MCP server; your client never notices.
 
+#[cfg(feature = "run")]
+#[doc(hidden)]
+pub mod cli;
 mod config;
 mod connection;
 mod dispatch;
@@ -12,7 +15,9 @@ mod slots;
 mod version;
 mod workers;
 
-pub use config::{Config, Limits, TransportMode};
+#[cfg(feature = "run")]
+pub use config::RunConfig;
+pub use config::{Config, Limits, Token, TransportMode};
 pub use connection::{Connection, Gone};
 pub use dispatch::memory;
 pub use error::{Error, Result};

@@ -14,6 +14,7 @@ mod rpc_error;
 mod slots;
 mod version;
 mod workers;
+mod http1;
 
 #[cfg(feature = "run")]
 pub use config::RunConfig;

@@ -1,0 +1,343 @@
+//! The head of a request: where it ends, what it says, and everything that makes it ambiguous.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::str::{self, FromStr};
+
+use tiny_http::Method;
+
+use super::Refusal;
+
+/// The most headers in a request, and the most trailers.
+pub(super) const HEADERS: usize = 100;
+/// Empty lines before a request line that are forgiven: old clients send one after a body (RFC 9112, section 2.2).
+const BLANK_LINES: usize = 2;
+
+/// The version that the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// HTTP/1.0: closes unless asked to keep alive, and knows no chunks.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
+
+/// How long the body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// There is no body.
+    None,
+    /// Exactly so many bytes.
+    Length(u64),
+    /// Until the chunk of size zero.
+    Chunked,
+}
+
+/// One request without its body.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    /// Any token is a method; which of them make sense is the endpoint's to say.
+    pub(crate) method: Method,
+    /// What the client speaks.
+    pub(crate) version: Version,
+    /// How long the body is.
+    pub(crate) framing: Framing,
+    /// Whether the client wants another request on this connection.
+    pub(crate) keep_alive: bool,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub(crate) expects_continue: bool,
+    /// The whole head as it came; everything below is a part of it.
+    text: String,
+    target: Range<usize>,
+    authority: Option<Range<usize>>,
+    fields: Vec<(Range<usize>, Range<usize>)>,
+}
+
+impl Head {
+    /// Path and query as sent; of an absolute target what is behind the authority.
+    pub(crate) fn target(&self) -> &str {
+        &self.text[self.target.clone()]
+    }
+
+    /// The path as sent, not decoded.
+    pub(crate) fn path(&self) -> &str {
+        match self.target().split('?').next() {
+            // `http://host` and `http://host?query` leave the root unsaid.
+            None | Some("") => "/",
+            Some(path) => path,
+        }
+    }
+
+    /// The first value of the query parameter `name`, percent-decoded.
+    pub(crate) fn query(&self, name: &str) -> Option<Cow<'_, str>> {
+        let (_, query) = self.target().split_once('?')?;
+        let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.into_iter().find(|(key, _)| decode(key) == name).map(|(_, value)| decode(value))
+    }
+
+    /// Whom the request is for: the authority of an absolute target, which overrides `Host`, or else `Host`.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match &self.authority {
+            Some(authority) => Some(&self.text[authority.clone()]),
+            None => self.header("host"),
+        }
+    }
+
+    /// The first header called `name`, in any case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.fields().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// Every header called `name`, in any case, in the order sent.
+    pub(crate) fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.fields().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// All headers as sent: name and value.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fields.iter().map(|(name, value)| (&self.text[name.clone()], &self.text[value.clone()]))
+    }
+
+    /// True when every `name` header together lists `token`, in any case.
+    fn lists(&self, name: &str, token: &str) -> bool {
+        self.headers(name).flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+    }
+
+    /// Fills in what the headers decide, and refuses what they leave open.
+    fn judge(mut self) -> Result<Head, Refusal> {
+        let old = self.version == Version::Http10;
+        match self.headers("host").count() {
+            0 if old => {}
+            1 => {}
+            0 => return Err(Refusal::bad("the Host header is missing")),
+            _ => return Err(Refusal::bad("more than one Host header")),
+        }
+        self.framing = {
+            let mut lengths = self.headers("content-length");
+            let mut codings = self.headers("transfer-encoding");
+            match (lengths.next(), codings.next()) {
+                (None, None) => Framing::None,
+                (Some(_), Some(_)) => return Err(Refusal::bad("Content-Length together with Transfer-Encoding")),
+                (Some(_), _) if lengths.next().is_some() => return Err(Refusal::bad("more than one Content-Length")),
+                (Some(length), None) => Framing::Length(content_length(length)?),
+                (None, Some(_)) if old => return Err(Refusal::bad("Transfer-Encoding in HTTP/1.0")),
+                (None, Some(coding)) if codings.next().is_none() && coding.eq_ignore_ascii_case("chunked") => Framing::Chunked,
+                (None, Some(_)) => return Err(Refusal::bad("Transfer-Encoding must be exactly chunked")),
+            }
+        };
+        self.keep_alive = !self.lists("connection", "close") && (!old || self.lists("connection", "keep-alive"));
+        // HTTP/1.0 knows neither Expect nor 100: RFC 9110, section 10.1.1, has us ignore it there.
+        if !old {
+            if self.headers("expect").any(|value| !value.eq_ignore_ascii_case("100-continue")) {
+                return Err(Refusal::Bad { status: 417, why: "the only expectation known is 100-continue" });
+            }
+            self.expects_continue = self.header("expect").is_some();
+        }
+        Ok(self)
+    }
+}
+
+/// A search for the end of a head, resumed when more bytes are here.
+#[derive(Default)]
+pub(super) struct Scan {
+    /// Where the head begins, behind any empty lines.
+    begin: usize,
+    blank_lines: usize,
+    /// The line that is open: where it begins, and how much of it has been looked at.
+    line: usize,
+    seen: usize,
+    /// The request line, and where the headers begin; both relative to `begin`.
+    request: Option<(RequestLine, usize)>,
+}
+
+impl Scan {
+    /// The end of the head in `bytes`, once it is there. What cannot become a head is refused as soon as that is known.
+    pub(super) fn advance(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, Refusal> {
+        loop {
+            let used = self.line - self.begin;
+            let end = match line_end(&bytes[self.line..], self.seen, limit - used)? {
+                Line::Ends(end) => end,
+                Line::Open(seen) => {
+                    self.seen = seen;
+                    return Ok(None);
+                }
+                Line::TooLong if self.request.is_some() => return Err(Refusal::Bad { status: 431, why: "the headers are over the limit" }),
+                Line::TooLong if bytes[self.line..self.begin + limit].contains(&b' ') => {
+                    return Err(Refusal::Bad { status: 414, why: "the request target is over the limit" });
+                }
+                Line::TooLong => return Err(Refusal::bad("the request line is malformed")),
+            };
+            let line = &bytes[self.line..self.line + end];
+            self.line += end + 2;
+            self.seen = 0;
+            match (line.is_empty(), &self.request) {
+                (true, Some(_)) => return Ok(Some(self.line)),
+                (true, None) if self.blank_lines == BLANK_LINES => return Err(Refusal::bad("empty lines before the request")),
+                (true, None) => {
+                    self.blank_lines += 1;
+                    self.begin = self.line;
+                }
+                (false, None) => self.request = Some((RequestLine::parse(line)?, end + 2)),
+                (false, Some(_)) => {}
+            }
+        }
+    }
+
+    /// True when `bytes` are empty lines only: a client that says good-bye so has not been cut off.
+    pub(super) fn only_blank(&self, bytes: &[u8]) -> bool {
+        self.begin == bytes.len()
+    }
+
+    /// The head, from `bytes` that end where [`Scan::advance`] said.
+    pub(super) fn head(self, bytes: &[u8]) -> Result<Head, Refusal> {
+        let (request, headers_at) = self.request.ok_or(Refusal::bad("the request line is missing"))?;
+        let Ok(text) = str::from_utf8(&bytes[self.begin..]) else {
+            return Err(Refusal::bad("the headers are not UTF-8"));
+        };
+        let text = text.to_owned();
+        let mut slots = [httparse::EMPTY_HEADER; HEADERS];
+        let found = match httparse::parse_headers(&text.as_bytes()[headers_at..], &mut slots) {
+            Ok(httparse::Status::Complete((length, found))) if headers_at + length == text.len() => found,
+            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::Bad { status: 431, why: "too many headers" }),
+            _ => return Err(Refusal::bad("a header is malformed")),
+        };
+        // httparse hands out slices of the text; what is kept is where they lie in it.
+        let place = |part: &[u8]| {
+            let start = part.as_ptr().addr() - text.as_ptr().addr();
+            start..start + part.len()
+        };
+        let fields = found.iter().map(|header| (place(header.name.as_bytes()), place(header.value))).collect();
+        Head {
+            method: request.method,
+            version: request.version,
+            framing: Framing::None,
+            keep_alive: false,
+            expects_continue: false,
+            target: request.target,
+            authority: request.authority,
+            fields,
+            text,
+        }
+        .judge()
+    }
+}
+
+struct RequestLine {
+    method: Method,
+    version: Version,
+    target: Range<usize>,
+    authority: Option<Range<usize>>,
+}
+
+impl RequestLine {
+    fn parse(line: &[u8]) -> Result<RequestLine, Refusal> {
+        let malformed = Refusal::bad("the request line is malformed");
+        let mut parts = line.split(|byte| *byte == b' ');
+        let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+            return Err(malformed);
+        };
+        let version = match version {
+            b"HTTP/1.1" => Version::Http11,
+            b"HTTP/1.0" => Version::Http10,
+            _ => match version.strip_prefix(b"HTTP/") {
+                Some(number @ [b'0'..=b'9', ..]) if number.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.')) => {
+                    return Err(Refusal::Bad { status: 505, why: "only HTTP/1.0 and HTTP/1.1 are spoken here" });
+                }
+                _ => return Err(malformed),
+            },
+        };
+        if !is_token(method) || !target.iter().all(u8::is_ascii_graphic) {
+            return Err(malformed);
+        }
+        let (Ok(name), Ok(text)) = (str::from_utf8(method), str::from_utf8(target)) else {
+            return Err(malformed);
+        };
+        let method = Method::from_str(name).map_err(|()| malformed)?;
+        let start = name.len() + 1;
+        let end = start + text.len();
+        if text.starts_with('/') || (text == "*" && method == Method::Options) {
+            return Ok(RequestLine { method, version, target: start..end, authority: None });
+        }
+        let scheme = ["http://", "https://"]
+            .into_iter()
+            .find(|scheme| text.as_bytes().get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes())));
+        let Some(scheme) = scheme else {
+            return Err(Refusal::bad("the request target must begin with a slash"));
+        };
+        let from = start + scheme.len();
+        let rest = &text[scheme.len()..];
+        let path = from + rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        // Userinfo in an authority is only ever a disguise: `http://localhost@evil`.
+        if path == from || line[from..path].contains(&b'@') {
+            return Err(Refusal::bad("the authority of the request target is malformed"));
+        }
+        Ok(RequestLine { method, version, target: path..end, authority: Some(from..path) })
+    }
+}
+
+/// What [`line_end`] found.
+pub(super) enum Line {
+    /// The line is this long without its CRLF.
+    Ends(usize),
+    /// No end yet; everything before this index is good.
+    Open(usize),
+    /// With its CRLF the line is longer than the limit.
+    TooLong,
+}
+
+/// Looks for the CRLF of the line at the start of `bytes`, from index `from` on. Control characters, bare CR and bare LF are refused
+/// wherever a line ends or not: other parsers take some of them for line ends.
+pub(super) fn line_end(bytes: &[u8], from: usize, limit: usize) -> Result<Line, Refusal> {
+    let within = &bytes[..bytes.len().min(limit)];
+    let Some(skip) = within[from.min(within.len())..].iter().position(|byte| is_control(*byte)) else {
+        return Ok(if bytes.len() >= limit { Line::TooLong } else { Line::Open(bytes.len()) });
+    };
+    let at = from + skip;
+    match (bytes[at], bytes.get(at + 1)) {
+        (b'\r', _) if at + 2 > limit => Ok(Line::TooLong),
+        (b'\r', Some(b'\n')) => Ok(Line::Ends(at)),
+        (b'\r', None) => Ok(Line::Open(at)),
+        (b'\r', Some(_)) => Err(Refusal::bad("a carriage return without a line feed")),
+        (b'\n', _) => Err(Refusal::bad("a line feed without a carriage return")),
+        _ => Err(Refusal::bad("a control character")),
+    }
+}
+
+fn is_control(byte: u8) -> bool {
+    (byte < b' ' && byte != b'\t') || byte == 0x7f
+}
+
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !bytes.is_empty() && bytes.iter().all(token)
+}
+
+fn content_length(value: &str) -> Result<u64, Refusal> {
+    // `parse` alone would take a plus sign.
+    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    let number = if digits { value.parse().ok() } else { None };
+    number.ok_or(Refusal::bad("Content-Length must be one decimal number"))
+}
+
+/// Percent-decoding; `+` is a space, and what is not a code stays as it is.
+fn decode(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text);
+    }
+    let hex = |byte: Option<&u8>| byte.and_then(|byte| (*byte as char).to_digit(16));
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        decoded.push(match (byte, hex(bytes.get(at)), hex(bytes.get(at + 1))) {
+            (b'+', _, _) => b' ',
+            (b'%', Some(high), Some(low)) => {
+                at += 2;
+                (high * 16 + low) as u8
+            }
+            _ => byte,
+        });
+    }
+    Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
+}

@@ -1,7 +1,7 @@
 //! The command line: flags -> Config -> one of the features; exit codes.
 //!
 //! `commands.rs` is the table of commands, `flags.rs` the table of flags; parsing, help and the suggestions for a misspelled word all
-//! read these two. A new command is one row there, one function that makes its [`Invocation`], and one arm in [`carry_out`].
+//! read these two. A new command is one row there, one function that makes its `Invocation`, and one arm in `carry_out`.
 
 mod commands;
 mod flags;

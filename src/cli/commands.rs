@@ -57,7 +57,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "healthcheck",
         words: "[URL]",
         operands: Operands::One,
-        help: "ask a server whether it is up; for images without curl",
+        help: "ask the server at URL (default: MCP_HTTP_HOST, MCP_HTTP_PORT) whether it is up; for images without curl",
         hidden: false,
         groups: &[GENERAL],
         invocation: healthcheck,

@@ -8,6 +8,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 use super::sources::Note;
 use crate::error::{Error, Result};
@@ -35,7 +36,11 @@ pub(crate) struct Dotenv {
 impl Dotenv {
     /// `.env` in the working directory. One that is missing, or not a file (a Python environment may have that name), says nothing.
     pub(crate) fn read() -> Dotenv {
-        match read_file() {
+        Dotenv::from_file(Path::new(".env"))
+    }
+
+    pub(super) fn from_file(path: &Path) -> Dotenv {
+        match read_file(path) {
             Ok(text) => Dotenv::parse(&text),
             Err(why) if why.kind() == io::ErrorKind::NotFound => Dotenv::default(),
             Err(why) => Dotenv { unreadable: Some(why.to_string()), ..Dotenv::default() },
@@ -97,14 +102,14 @@ impl Dotenv {
     }
 }
 
-fn read_file() -> io::Result<String> {
+fn read_file(path: &Path) -> io::Result<String> {
     let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
     // Asked before it is opened: opening a named pipe would wait for its writer.
-    if !std::fs::metadata(".env")?.is_file() {
+    if !std::fs::metadata(path)?.is_file() {
         return Err(io::ErrorKind::NotFound.into());
     }
     let mut bytes = Vec::new();
-    File::open(".env")?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST_BYTES {
         return Err(invalid("it is larger than 1 MiB"));
     }

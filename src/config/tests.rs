@@ -182,6 +182,23 @@ fn dotenv_decides_about_six_names_and_the_others_are_named_once() {
 }
 
 #[test]
+fn a_dotenv_that_is_no_settings_file_changes_nothing() {
+    let path = std::env::temp_dir().join(format!("mcp-http-transport-dotenv-{}", std::process::id()));
+    let from_file = || Sources::new(&|_| None, Dotenv::from_file(&path)).notes().into_iter().map(|note| note.text).collect::<Vec<_>>();
+    assert!(from_file().is_empty(), "missing");
+    std::fs::create_dir(&path).unwrap();
+    assert!(from_file().is_empty(), "a directory");
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::write(&path, "MCP_HTTP_PORT=1").unwrap();
+    assert_eq!(from_file(), ["taken from .env: MCP_HTTP_PORT"]);
+    std::fs::write(&path, b"MCP_HTTP_PORT=1\n\xff").unwrap();
+    assert_eq!(from_file(), [".env is not read: it is not UTF-8"]);
+    std::fs::write(&path, "MCP_HTTP_PORT=1\n".repeat(100_000)).unwrap();
+    assert_eq!(from_file(), [".env is not read: it is larger than 1 MiB"]);
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
 fn a_token_comes_from_the_variable_or_the_file() {
     let path = std::env::temp_dir().join(format!("mcp-http-transport-token-{}", std::process::id()));
     let from = |environment: &str, dotenv: &str| {

@@ -116,6 +116,7 @@ pub(crate) fn list<T>(text: &str, item: fn(&str) -> Value<T>) -> Value<Vec<T>> {
 }
 
 /// One of `words`, in any case.
+#[cfg(feature = "run")]
 pub(crate) fn choice<T: Copy>(text: &str, words: &[(&str, T)], allowed: Allowed) -> Value<T> {
     words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|&(_, value)| value).ok_or(allowed)
 }

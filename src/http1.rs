@@ -137,7 +137,7 @@ impl Reader {
                 return Ok(head);
             }
             match self.fill(source, deadline) {
-                Ok(0) if scan.only_blank(self.ahead()) => return Err(Refusal::Closed),
+                Ok(0) | Err(_) if scan.only_blank(self.ahead()) => return Err(Refusal::Closed),
                 Ok(0) => return Err(Refusal::Cut),
                 Ok(_) => {}
                 Err(error) => return Err(Refusal::lost(&error)),

@@ -289,7 +289,7 @@ pub(super) enum Line {
 /// wherever a line ends or not: other parsers take some of them for line ends.
 pub(super) fn line_end(bytes: &[u8], from: usize, limit: usize) -> Result<Line, Refusal> {
     let within = &bytes[..bytes.len().min(limit)];
-    let Some(skip) = within[from.min(within.len())..].iter().position(|byte| is_control(*byte)) else {
+    let Some(skip) = first_control(&within[from.min(within.len())..]) else {
         return Ok(if bytes.len() >= limit { Line::TooLong } else { Line::Open(bytes.len()) });
     };
     let at = from + skip;
@@ -301,6 +301,12 @@ pub(super) fn line_end(bytes: &[u8], from: usize, limit: usize) -> Result<Line, 
         (b'\n', _) => Err(Refusal::bad("a line feed without a carriage return")),
         _ => Err(Refusal::bad("a control character")),
     }
+}
+
+/// Sixteen at a time, without a branch among them, which the compiler turns into vector instructions.
+fn first_control(bytes: &[u8]) -> Option<usize> {
+    let clean = bytes.chunks_exact(16).take_while(|chunk| !chunk.iter().fold(false, |any, byte| any | is_control(*byte))).count() * 16;
+    bytes[clean..].iter().position(|byte| is_control(*byte)).map(|at| clean + at)
 }
 
 fn is_control(byte: u8) -> bool {

@@ -185,7 +185,7 @@ fn says_continue_only_to_who_waits_for_it() {
 fn tells_a_quiet_end_from_a_cut_from_a_timeout() {
     use io::ErrorKind::{ConnectionReset, TimedOut};
     let end = |bytes: &str, end| all(&mut Script { end, ..Script::new(bytes.as_bytes()) }).1;
-    for quiet in ["", "GET / HTTP/1.1\r\nHost: h\r\n\r\n"] {
+    for quiet in ["", "\r\n", "GET / HTTP/1.1\r\nHost: h\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\n\r\n\r\n"] {
         for kind in [None, Some(ConnectionReset), Some(TimedOut)] {
             assert_eq!(end(quiet, kind), Refusal::Closed);
         }

@@ -8,13 +8,13 @@ mod connection;
 mod dispatch;
 mod error;
 mod handler;
+mod http1;
 mod json;
 mod message;
 mod rpc_error;
 mod slots;
 mod version;
 mod workers;
-mod http1;
 
 #[cfg(feature = "run")]
 pub use config::RunConfig;

@@ -33,6 +33,17 @@ impl Stamp {
         fs::metadata(path).ok().filter(Metadata::is_file).map(|meta| Stamp::new(&meta))
     }
 
+    /// Like [`Stamp::of`], but an error when nobody can say whether there is a file: a closed directory, a network drive that does not answer.
+    pub(super) fn probe(path: &Path) -> io::Result<Option<Stamp>> {
+        match fs::metadata(path) {
+            Ok(meta) => Ok(Some(&meta).filter(|meta| meta.is_file()).map(Stamp::new)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            // A link that leads round in circles leads nowhere.
+            Err(_) if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     #[cfg(unix)]
     pub(super) fn new(meta: &Metadata) -> Stamp {
         use std::os::unix::fs::MetadataExt;

@@ -57,7 +57,8 @@ impl Watcher {
         if self.entry(path).is_some_and(|entry| entry.turn == turn) {
             return;
         }
-        let stamp = Stamp::of(path);
+        // Nobody knows better than what was last seen; so does a change stay that was just coming to rest.
+        let Ok(stamp) = Stamp::probe(path) else { return };
         if stamp.is_none() && self.tops.iter().any(|top| top.was_directory && path.starts_with(&top.path) && !top.path.exists()) {
             // Its whole root is gone: no removal, see `start_at`.
             return;
@@ -205,8 +206,9 @@ impl Watcher {
                     let file = path.join(&name);
                     if entry.turn != self.turn {
                         // A name can escape a reading of its directory while it is being replaced: only a stat says that it is gone.
-                        let stamp = Stamp::of(&file);
-                        self.observe(entry, &file, stamp);
+                        if let Ok(stamp) = Stamp::probe(&file) {
+                            self.observe(entry, &file, stamp);
+                        }
                     }
                     if entry.told.is_none() && entry.seen.is_none() && !self.is_named(&file) {
                         self.files -= usize::from(entry.counted);
@@ -270,8 +272,8 @@ impl Watcher {
             walk.cut = true;
             return;
         }
-        let meta = if is_link { target } else { entry.metadata().ok() };
-        let stamp = meta.filter(Metadata::is_file).map(|meta| Stamp::new(&meta));
+        let Some(meta) = target.or_else(|| entry.metadata().ok()) else { return };
+        let stamp = Some(meta).filter(Metadata::is_file).map(|meta| Stamp::new(&meta));
         let slot = dir.slots.entry(name).or_insert_with_key(|_| Slot { kind: Kind::Directory, generation, turn });
         (slot.generation, slot.turn) = (generation, turn);
         if !matches!(slot.kind, Kind::File(_)) {
@@ -338,9 +340,10 @@ impl Watcher {
                 let file = path.join(name);
                 let named = self.is_named(&file);
                 if entry.turn != turn {
-                    let stamp = Stamp::of(&file);
-                    if stamp.is_none() || cut || named {
-                        self.observe(entry, &file, stamp);
+                    match Stamp::probe(&file) {
+                        Ok(stamp) if stamp.is_none() || cut || named => self.observe(entry, &file, stamp),
+                        Ok(_) => {}
+                        Err(_) => return true,
                     }
                 }
                 // What is still there and was not met is left out by now: forgotten without a word.

@@ -252,9 +252,8 @@ impl Watcher {
             if is_directory && counts {
                 self.enter(path.join(&name), entry, is_link, scope, walk);
             }
-            if let Some(Slot { kind: Kind::File(_), turn: met, .. }) = dir.slots.get_mut(&name).filter(|_| is_directory) {
+            if is_directory && matches!(dir.slots.get(&name), Some(Slot { kind: Kind::File(_), .. })) {
                 // A directory has taken the place of a file: first that removal is told, as that of any file not met.
-                *met = turn.wrapping_sub(1);
                 return;
             }
             self.drop_unless_named(path, dir, &name);

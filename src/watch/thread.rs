@@ -79,15 +79,15 @@ fn run(mut watcher: Watcher, events: &Sender<Event>, commands: &Receiver<Command
 
 /// What has not been taken yet.
 #[derive(Default)]
-struct Outbox {
+pub(super) struct Outbox {
     batch: BTreeMap<PathBuf, Change>,
     notes: VecDeque<String>,
-    sent: u64,
-    closed: bool,
+    pub(super) sent: u64,
+    pub(super) closed: bool,
 }
 
 impl Outbox {
-    fn add(&mut self, look: Look) {
+    pub(super) fn add(&mut self, look: Look) {
         self.notes.extend(look.notes);
         while self.notes.len() > NOTE_LIMIT {
             self.notes.pop_front();
@@ -103,7 +103,7 @@ impl Outbox {
         }
     }
 
-    fn offer(&mut self, events: &Sender<Event>) {
+    pub(super) fn offer(&mut self, events: &Sender<Event>) {
         while let Some(note) = self.notes.pop_front() {
             match events.try_send(Event::Note(note)) {
                 Ok(()) => {}

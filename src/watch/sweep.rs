@@ -125,6 +125,7 @@ impl Watcher {
             }
         }
         self.look_at_the_unmet(walk.cut);
+        self.reader.forget_the_gone();
         if walk.cut && !self.over_limit {
             let limit = self.limit;
             self.reader.notes.push(format!(

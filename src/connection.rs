@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const DEPTH: usize = 64;
 
 /// The way to a client ended: it left, was dropped for not reading, or its session is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gone;
 
 impl fmt::Display for Gone {

@@ -20,6 +20,8 @@ mod serve;
 mod slots;
 mod transport;
 mod version;
+#[cfg(feature = "run")]
+mod watch;
 mod workers;
 
 #[cfg(feature = "run")]

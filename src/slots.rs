@@ -202,7 +202,7 @@ impl Slots {
         let mut next = Vec::new();
         while state.running < self.bounds.calls {
             if let Some(turn) = state.next_returning(self.bounds) {
-                drop(turn.send(()));
+                turn.send(()).ok();
             } else if let Some(job) = state.next_waiting(self.bounds) {
                 next.push(job);
             } else {

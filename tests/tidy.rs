@@ -1,5 +1,7 @@
 //! House rules: the floor plan of DESIGN.md holds, every file opens by saying what it is for, and no room grows too large.
 
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

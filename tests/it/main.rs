@@ -1,0 +1,9 @@
+//! The integration tests, in one binary: a server in this process or in one of its own, and clients on raw sockets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod guard;
+mod hostile;
+mod sse;
+mod stdio;
+mod support;

@@ -5,6 +5,7 @@
 pub mod cli;
 mod config;
 mod connection;
+#[cfg(feature = "run")]
 mod demo;
 mod dispatch;
 mod error;

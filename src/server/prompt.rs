@@ -171,13 +171,15 @@ impl From<String> for PromptResult {
     }
 }
 
+type Get = dyn Fn(&Args<'_>, &Session) -> Result<PromptResult, ToolError> + Send + Sync;
+
 /// A prompt as a server has it.
 pub(super) struct PromptEntry {
     listing: String,
     description: String,
     names: Vec<String>,
     arguments: Vec<Argument>,
-    pub get: Box<dyn Fn(&Args<'_>, &Session) -> Result<PromptResult, ToolError> + Send + Sync>,
+    pub get: Box<Get>,
 }
 
 impl PromptEntry {

@@ -136,11 +136,14 @@ impl UriMatch<'_> {
     }
 }
 
+type Read = dyn Fn(&str, &Session) -> Result<ReadResult, ToolError> + Send + Sync;
+type ReadMatch = dyn Fn(&UriMatch<'_>, &Session) -> Result<ReadResult, ToolError> + Send + Sync;
+
 /// A resource as a server has it.
 pub(super) struct ResourceEntry {
     listing: String,
     pub mime_type: Option<String>,
-    pub read: Box<dyn Fn(&str, &Session) -> Result<ReadResult, ToolError> + Send + Sync>,
+    pub read: Box<Read>,
 }
 
 impl ResourceEntry {
@@ -162,7 +165,7 @@ pub(super) struct TemplateEntry {
     listing: String,
     template: Template,
     pub mime_type: Option<String>,
-    pub read: Box<dyn Fn(&UriMatch<'_>, &Session) -> Result<ReadResult, ToolError> + Send + Sync>,
+    pub read: Box<ReadMatch>,
 }
 
 impl TemplateEntry {

@@ -24,7 +24,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// As many clients of one handler as are wanted.
 fn clients<const N: usize>(handler: impl Handler) -> [Connection; N] {
-    let dispatcher = Arc::new(Dispatcher::new(Arc::new(handler), &Limits::default()));
+    let dispatcher = Arc::new(Dispatcher::new(Arc::new(handler), &Limits::default(), Workers::new(8)));
     std::array::from_fn(|_| {
         let (ours, theirs) = Connection::memory();
         drive(dispatcher.clone(), Workers::new(8), theirs).unwrap();

@@ -16,7 +16,7 @@ impl Modern {
         let (sender, inbox) = crossbeam_channel::bounded(64);
         let outlet: Arc<dyn Outlet> = Arc::new(sender);
         let client = Client { id: "modern".to_owned(), outlet: Arc::clone(&outlet), version: Some(Version::V2026_07_28) };
-        let link = Dispatcher::new(Arc::new(handler), &Limits::default()).open(client).unwrap();
+        let link = Dispatcher::new(Arc::new(handler), &Limits::default(), Workers::new(8)).open(client).unwrap();
         Modern { link, outlet, inbox }
     }
 

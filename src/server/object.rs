@@ -1,0 +1,75 @@
+//! Writing a JSON object member by member, straight into its text.
+
+use std::borrow::Cow;
+
+use crate::json::{self, Json};
+
+/// An object that is still open at its end.
+pub(super) struct Object(String);
+
+impl Object {
+    pub(super) fn new() -> Object {
+        Object("{".to_owned())
+    }
+
+    /// Begins the member `name`; whoever calls writes its value at the end of the text.
+    pub(super) fn member(&mut self, name: &str) -> &mut String {
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
+        json::push_string(&mut self.0, name);
+        self.0.push(':');
+        &mut self.0
+    }
+
+    /// A member given as raw JSON.
+    pub(super) fn raw(&mut self, name: &str, value: &str) {
+        self.member(name).push_str(value);
+    }
+
+    /// A member that is left out when there is none.
+    pub(super) fn json(&mut self, name: &str, value: Option<&Json>) {
+        if let Some(value) = value {
+            self.raw(name, value.as_str());
+        }
+    }
+
+    /// A member that is a string.
+    pub(super) fn string(&mut self, name: &str, value: &str) {
+        json::push_string(self.member(name), value);
+    }
+
+    /// A member that is a string, left out when there is none or it is empty.
+    pub(super) fn text(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            self.string(name, value);
+        }
+    }
+
+    pub(super) fn close(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
+}
+
+/// Appends an array, each of whose elements `write` writes.
+pub(super) fn push_array<T>(out: &mut String, elements: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut String, T)) {
+    out.push('[');
+    for (index, element) in elements.into_iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        write(out, element);
+    }
+    out.push(']');
+}
+
+/// The object `first` with the members of the object `second` behind its own.
+pub(super) fn joined<'a>(first: &'a str, second: &'a str) -> Cow<'a, str> {
+    let inner = |text: &'a str| text.trim().strip_prefix('{').and_then(|text| text.strip_suffix('}')).map_or("", str::trim);
+    match (inner(first), inner(second)) {
+        ("", _) => Cow::Borrowed(second),
+        (_, "") => Cow::Borrowed(first),
+        (first, second) => Cow::Owned(format!("{{{first},{second}}}")),
+    }
+}

@@ -131,9 +131,9 @@ class Server:
                 if found := re.search(r"listening on (http://127\.0\.0\.1:(\d+))", line):
                     self.base, self.port = found[1], int(found[2])
                     return
-        except BaseException:
+        except Failure as failure:
             self.process.kill()
-            raise
+            raise Failure("\n".join([str(failure), *self.process.error_tail])) from None
 
 
 @dataclass
@@ -253,6 +253,8 @@ def through_remote(url, strategy, number):
         called = request("call", "tools/call", {"name": "echo", "arguments": {"message": "through"}})
         need(called["content"][0]["text"] == "through", f"tools/call was answered {called}")
         need(remote.end() is not None, "mcp-remote did not end after its stdin was closed")
+        # http-first has posted to /sse, was told 405, and fell back.
+        need(any("using SSEClientTransport" in line for line in remote.error_tail), "mcp-remote did not use SSE")
         kept = [p.name for p in state.rglob("*") if re.search("token|client_info|verifier", p.name)]
         need(not kept, f"mcp-remote went through OAuth and left {kept}")
         return [Result(name)]

@@ -104,11 +104,12 @@ fn the_front() {
     let spawner = Spawner::with(Some(step())).unwrap();
     match play.as_str() {
         "is killed" => {
-            let mut child = Running::start(&spawner, &sh("trap '' TERM HUP PIPE; echo up; exec sleep 1000"));
+            let mut child = Running::start(&spawner, &sh("trap '' TERM HUP PIPE; echo up; exec sleep 60"));
             assert_eq!(line(&mut child), "up");
             say(child.pid());
             std::thread::park_timeout(LONG);
         }
+        "has many" => has_many(&spawner),
         "has orphans" => has_orphans(&spawner),
         other => panic!("no such play: {other}"),
     }
@@ -132,14 +133,39 @@ fn orphans_end_with_the_child_they_came_from_and_others_live_on() {
     assert_eq!(said, ["ended"]);
 }
 
+#[test]
+fn a_hundred_children_leave_no_descriptor_thread_or_process() {
+    let (mut front, lines) = front("has many");
+    let said: Vec<String> = lines.collect();
+    assert!(front.wait().unwrap().success(), "{said:?}");
+    assert_eq!(said, ["ended"]);
+}
+
+fn has_many(spawner: &Spawner) {
+    let count = || ["fd", "task"].map(|what| fs::read_dir(format!("/proc/self/{what}")).unwrap().count());
+    let before = count();
+    for number in 0..100 {
+        let mut child = Running::start(spawner, &sh("(setsid sleep 60 & echo up); cat"));
+        assert_eq!(line(&mut child), "up");
+        // More than the pipe holds, so that there is a writer thread as well.
+        child.child.send(&"x".repeat(100_000)).unwrap();
+        if number % 2 == 0 {
+            child.child.stop(Ladder { close_stdin_wait: Duration::ZERO, term_wait: Duration::ZERO });
+            child.exit();
+        }
+    }
+    until("all are gone", || super::orphans::descendants(std::process::id() as i32).is_empty());
+    until("as at the start", || count() == before);
+    say("ended");
+}
+
 fn has_orphans(spawner: &Spawner) {
     // Not from the spawner, as in a program that embeds us.
-    let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
+    let mut other = Command::new("sleep").arg("60").spawn().unwrap();
     // One that keeps its mark and has lost its parent; and one that has lost its mark and has a child, found by the tree.
-    let script =
-        "(setsid sleep 1000 & echo $!); setsid env -i /bin/sh -c 'trap \"\" TERM; sleep 1000 & echo $!; echo $$; wait' & cat; exit 0";
+    let script = "(setsid sleep 60 & echo $!); setsid env -i /bin/sh -c 'trap \"\" TERM; sleep 60 & echo $!; echo $$; wait' & cat; exit 0";
     let mut child = Running::start(spawner, &sh(script));
-    let mut second = Running::start(spawner, &sh("(setsid sleep 1000 & echo $!); cat"));
+    let mut second = Running::start(spawner, &sh("(setsid sleep 60 & echo $!); cat"));
     let orphans: Vec<i32> = (0..3).map(|_| line(&mut child).parse().unwrap()).collect();
     let seconds: i32 = line(&mut second).parse().unwrap();
     for orphan in &orphans {
@@ -152,13 +178,14 @@ fn has_orphans(spawner: &Spawner) {
     }
     assert!(!is_dead(seconds) && second.child.is_running(), "another child's orphan");
 
-    // A zombie that nobody knows waits for two rounds; one of the embedding program that is waited for does not get there.
+    // A zombie that nobody knows is reaped in the second round.
     let mut third = Running::start(spawner, &sh("(setsid env -i sleep 0 & echo $!); cat"));
     let zombie: i32 = line(&mut third).parse().unwrap();
     until("it is a zombie", || is_dead(zombie));
     let mut zombies = super::orphans::Zombies::default();
     let spawned = [third.pid(), second.pid()];
     zombies.round(&spawned);
+    assert!(std::path::Path::new(&format!("/proc/{zombie}")).exists(), "somebody may be about to wait for it");
     until("two rounds", || {
         zombies.round(&spawned);
         !std::path::Path::new(&format!("/proc/{zombie}")).exists()

@@ -15,7 +15,6 @@
 //! So does one that is set-uid, for which the kernel forgets the request.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +42,7 @@ pub(crate) fn exec_step() {
 /// Does the step; returns the exit status when that fails.
 #[cfg(target_os = "linux")]
 pub(super) fn become_command(front: &OsStr, mut args: impl Iterator<Item = OsString>) -> i32 {
-    use std::io::Write as _;
+    use std::io::{self, Write as _};
     use std::os::unix::process::CommandExt as _;
 
     use nix::sys::{prctl, signal::Signal};

@@ -208,7 +208,7 @@ fn a_child_that_ignores_sigterm_is_killed_and_a_second_stop_can_be_shorter() {
 #[test]
 fn dropping_the_handle_kills_the_whole_group() {
     let spawner = spawner();
-    let mut child = Running::start(&spawner, &sh("trap '' TERM HUP; sleep 1000 & echo $!; wait"));
+    let mut child = Running::start(&spawner, &sh("trap '' TERM HUP; sleep 60 & echo $!; wait"));
     let (main, other) = (child.pid(), child.line().parse().unwrap());
     let Running { child, events, .. } = child;
     drop(child);
@@ -219,7 +219,7 @@ fn dropping_the_handle_kills_the_whole_group() {
 
 #[test]
 fn a_child_that_ends_takes_its_group_along() {
-    let mut child = Running::start(&spawner(), &sh("sleep 1000 & echo $!; exit 0"));
+    let mut child = Running::start(&spawner(), &sh("sleep 60 & echo $!; exit 0"));
     let other = child.line().parse().unwrap();
     child.exit();
     until("the group ends", || is_dead(other));

@@ -87,6 +87,7 @@ impl Peer {
         lock(&self.calls).remove(&*call.id);
     }
 
+    #[allow(dead_code, reason = "used by Streamable HTTP")]
     pub fn is_busy(&self) -> bool {
         !lock(&self.calls).is_empty()
     }

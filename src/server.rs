@@ -236,6 +236,8 @@ impl Server {
     }
 
     /// A way to change the server while it runs. With it the server says that it has tools, resources and prompts, even where there are none yet.
+    ///
+    /// Who wraps a server in a handler of their own calls `Handler::handle(&server, request, session)`.
     pub fn handle(&self) -> ServerHandle {
         self.shared.is_open_to_change.store(true, Ordering::Relaxed);
         ServerHandle::new(&self.shared)

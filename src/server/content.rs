@@ -287,6 +287,7 @@ mod tests {
         let link = Content::link(Resource::new("demo://a", "a"));
         assert_eq!(written(&link, Some(Version::V2025_03_26)), r#"{"type":"text","text":"a: demo://a"}"#);
         assert_eq!(written(&link, None), r#"{"type":"resource_link","uri":"demo://a","name":"a"}"#);
+        assert_eq!(written(&link, Some(Version::V2025_06_18)), written(&link, None));
         let sound = Content::audio(b"foo", "audio/wav");
         assert!(written(&sound, Some(Version::V2024_11_05)).starts_with(r#"{"type":"text","#));
         assert_eq!(written(&sound, Some(Version::V2025_03_26)), r#"{"type":"audio","data":"Zm9v","mimeType":"audio/wav"}"#);

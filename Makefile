@@ -6,6 +6,8 @@ RELEASE := target/release/mcp-http-transport
 PORT ?= 3000
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 
+include tests/clients/clients.mk
+
 .PHONY: help run build check fmt clippy doc tidy deps test unit curl release size clean
 
 help: ## this list
@@ -54,6 +56,10 @@ curl: build
 
 release: ## the release binary (Rust; 1 min)
 	$(CARGO) build --release --locked
+
+clients: ## real third-party clients against the demo (Python 3.11, Node 20; 1 min)
+
+clients-idle: ## the same clients after 320 s of silence (not in CI; 6 min)
 
 size: release ## sizes of the dynamic and the static release binary (Rust; 2 min)
 	@RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" $(CARGO) build --release --locked --target $(TARGET)

@@ -1,10 +1,14 @@
 //! Edit your MCP server; your client never notices.
 
+#[cfg(all(feature = "run", unix))]
+mod child;
 #[cfg(feature = "run")]
 #[doc(hidden)]
 pub mod cli;
 mod config;
 mod connection;
+#[cfg(feature = "run")]
+mod demo;
 mod dispatch;
 mod error;
 mod event;
@@ -17,6 +21,7 @@ mod line;
 mod message;
 mod rpc_error;
 mod serve;
+mod server;
 mod slots;
 mod transport;
 mod version;
@@ -35,6 +40,10 @@ pub use json::Json;
 pub use message::{Kind, Message};
 pub use rpc_error::RpcError;
 pub use serve::{Service, serve};
+pub use server::{
+    Args, Blob, Completion, CompletionArgument, CompletionRef, Content, Prompt, PromptMessage, PromptResult, ReadResult, Resource,
+    ResourceContents, ResourceTemplate, Server, ServerHandle, Tool, ToolError, ToolResult, Type, UriMatch,
+};
 pub use transport::endpoints::Endpoints;
 pub use transport::reply::{EventBody, Full, Reply};
 pub use version::Version;

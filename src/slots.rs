@@ -185,11 +185,6 @@ impl Slots {
         }
     }
 
-    /// Runs a job of a call that has its slot on a worker.
-    pub fn run(&self, job: Job) {
-        self.workers.run(job);
-    }
-
     fn holding(self: &Arc<Self>, lane: u64, job: Job) -> Job {
         let held = Held { slots: Arc::clone(self), lane };
         Box::new(move || {

@@ -86,7 +86,7 @@ fn imports_go_down_only() {
         for name in imports(&text) {
             if name.starts_with(char::is_uppercase) {
                 wrong.push(format!("{file}: {name} is reached through the crate root"));
-            } else if name != own && !floor(&name).is_some_and(|floor| floor < own_floor) {
+            } else if name != own && floor(&name).is_none_or(|floor| floor >= own_floor) {
                 wrong.push(format!("{file}: imports {name}, which is not below {own}"));
             }
         }

@@ -92,6 +92,7 @@ impl EventStream {
     }
 
     /// Sends a message as an event that has an id.
+    #[allow(dead_code, reason = "used by Streamable HTTP")]
     pub fn send_with_id(&self, id: &str, message: Message) -> Result<(), Gone> {
         self.put(Item::Event { before: event::message_with_id(id), message: Some(message) }, Patience::UntilRoom)
     }
@@ -113,6 +114,7 @@ impl EventStream {
         self.signal();
     }
 
+    #[allow(dead_code, reason = "used by Streamable HTTP")]
     pub fn is_open(&self) -> bool {
         let load = self.lock();
         !load.is_gone && !load.is_finished

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod calls;
+mod ending;
 mod guard;
 mod hostile;
+mod pitfalls;
 mod sse;
 mod stdio;
 mod support;

@@ -1,5 +1,7 @@
 //! Edit your MCP server; your client never notices.
 
+#[cfg(all(feature = "run", unix))]
+mod child;
 #[cfg(feature = "run")]
 #[doc(hidden)]
 pub mod cli;
@@ -8,6 +10,8 @@ mod connection;
 mod dispatch;
 mod error;
 mod handler;
+#[cfg(all(feature = "run", unix))]
+mod hold;
 mod http1;
 mod json;
 mod message;

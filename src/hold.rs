@@ -1,13 +1,37 @@
 //! The hold: keeps each client's session while the server process behind it changes.
 #![allow(dead_code, reason = "used by the front")]
 
-use std::sync::Arc;
+mod canary;
+mod core;
+mod dev;
+mod from_child;
+mod from_client;
+mod generations;
+mod group;
+mod handshake;
+mod held;
+mod lists;
+mod note;
+mod process;
+mod starter;
+mod timer;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::child::{CommandLine, Spawner};
+use crossbeam_channel::Sender;
+
+use self::core::{Phase, Report};
+use crate::child::{CommandLine, Ladder, Spawner};
 use crate::connection::{Back, Client, Link};
 use crate::error::Result;
 use crate::rpc_error::RpcError;
+use crate::version::Version;
+use group::{Group, Seated};
+use starter::Starter;
+use timer::Timer;
 
 /// What the command line says about children and sessions.
 #[derive(Clone, Debug)]
@@ -106,47 +130,245 @@ pub(crate) struct HoldStatus {
 
 /// The back of `run`: sessions before, children behind.
 pub(crate) struct Hold {
-    settings: HoldSettings,
+    settings: Arc<HoldSettings>,
+    freshness: Arc<dyn Freshness>,
+    starter: Starter,
+    timer: Timer,
+    state: Mutex<State>,
+    /// A call ended, or a group.
+    changed: Condvar,
+    /// The last save that was given to [`swap`](Hold::swap), and the last that is live.
+    latest: AtomicU64,
+    live: AtomicU64,
+    itself: Weak<Hold>,
+}
+
+#[derive(Default)]
+struct State {
+    groups: BTreeMap<u64, Arc<Group>>,
+    /// The one group of `--shared`.
+    shared: Option<Arc<Group>>,
+    last_group: u64,
+    generation: u64,
+    live_since: Option<SystemTime>,
+    last_error: Option<String>,
+    verdict: Option<Verdict>,
+    /// Who waits for what becomes of the canary.
+    canary: Option<(u64, Sender<Report>)>,
+    is_stopping: bool,
 }
 
 impl Hold {
-    /// Starts the timer thread; no child yet.
+    /// Starts the threads of the hold; no child yet.
     pub(crate) fn new(
-        _spawner: Spawner,
-        _command: CommandLine,
+        spawner: Spawner,
+        mut command: CommandLine,
         settings: HoldSettings,
-        _freshness: Arc<dyn Freshness>,
+        freshness: Arc<dyn Freshness>,
     ) -> Result<Arc<Hold>> {
-        Ok(Arc::new(Hold { settings }))
+        // Bytecode is matched by whole seconds and size: a quick edit of an imported module would run as the old code.
+        let name = "PYTHONDONTWRITEBYTECODE";
+        let is_given = std::env::var_os(name).is_some() || command.env.iter().any(|(given, _)| given == name);
+        if settings.watching && !is_given {
+            command.env.push((name.into(), "1".into()));
+        }
+        let (starter, orders) = Starter::new(spawner, command);
+        let timer = Timer::start()?;
+        let hold = Arc::new_cyclic(|itself| Hold {
+            settings: Arc::new(settings),
+            freshness,
+            starter,
+            timer,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            latest: AtomicU64::new(0),
+            live: AtomicU64::new(0),
+            itself: itself.clone(),
+        });
+        starter::run(&hold, orders)?;
+        Ok(hold)
     }
 
     /// Starts the new code. Blocks its caller, one thread at a time. A reload that was asked for is a save as well.
-    pub(crate) fn swap(&self, _save: Save) -> Swapped {
-        let _ = Instant::now();
-        Swapped::Live { took: Duration::ZERO, changes: Vec::new() }
+    pub(crate) fn swap(&self, save: Save) -> Swapped {
+        canary::swap(self, save)
     }
 
     /// What is known about the last save.
-    pub(crate) fn verdict(&self, _verdict: Verdict) {}
+    pub(crate) fn verdict(&self, verdict: Verdict) {
+        let groups = {
+            let mut state = self.lock();
+            if let Verdict::NotLive { output, .. } = &verdict {
+                state.last_error = Some(note::end_of(output));
+            }
+            state.verdict = Some(verdict.clone());
+            state.groups.values().cloned().collect::<Vec<_>>()
+        };
+        for group in groups {
+            group.with(|core, now| core.verdict(&verdict, now));
+        }
+    }
 
     /// Starts one child, not initialised, for the first session to come (HTTP).
-    pub(crate) fn first_child(&self) {}
+    pub(crate) fn first_child(&self) {
+        if let Err(error) = self.starter.start_ahead(self.latest()) {
+            log::error!("the server cannot be started: {error}");
+            self.lock().last_error = Some(error.to_string());
+        }
+    }
 
     /// What is there.
     pub(crate) fn status(&self) -> HoldStatus {
-        HoldStatus { sessions: 0, children: 0, generation: 1, live_since: None, last_error: None }
+        let groups = self.groups();
+        let (mut sessions, mut children) = (0, usize::from(self.starter.ahead_is_running() == Some(true)));
+        for group in &groups {
+            let (seats, kids) = group.with(|core, _| (core.seats.len(), core.kids.iter().filter(|kid| kid.process.is_some()).count()));
+            sessions += seats;
+            children += kids;
+        }
+        let state = self.lock();
+        let (live_since, last_error) = (state.live_since, state.last_error.clone());
+        HoldStatus { sessions, children, generation: state.generation + 1, live_since, last_error }
     }
 
     /// Calls may end within `grace`, then all children are stopped. Returns when they are gone.
-    pub(crate) fn stop(&self, _grace: Duration) {}
+    pub(crate) fn stop(&self, grace: Duration) {
+        let deadline = Instant::now() + grace;
+        let mut state = self.lock();
+        state.is_stopping = true;
+        state.canary = None;
+        loop {
+            let groups: Vec<_> = state.groups.values().cloned().collect();
+            drop(state);
+            if !groups.iter().any(|group| group.with(|core, _| core.is_busy())) {
+                break;
+            }
+            state = self.lock();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                log::warn!("calls are still running after {grace:?}: they are cancelled");
+                drop(state);
+                break;
+            }
+            // Woken when a call ends; looked at now and then because one may end before we wait.
+            state = self.changed.wait_timeout(state, left.min(Duration::from_millis(50))).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        for group in self.groups() {
+            group.with(core::Core::close);
+        }
+        self.starter.drop_ahead();
+        let ladder = Ladder { close_stdin_wait: Duration::from_secs(1), term_wait: self.settings.stop_timeout };
+        let left = self.starter.spawner().stop_all(ladder);
+        if left > 0 {
+            log::error!("{left} servers cannot be ended");
+        }
+    }
+
+    /// The save that an answer to a request that comes now must have, or one whose verdict it must wait for.
+    fn need(&self) -> u64 {
+        let live = self.live.load(Ordering::Acquire);
+        if !self.settings.watching || self.settings.hold.is_zero() {
+            return live;
+        }
+        match self.freshness.look() {
+            Fresh::Current => live,
+            Fresh::Coming(save) => save.max(live),
+        }
+    }
+
+    fn latest(&self) -> u64 {
+        self.latest.load(Ordering::Acquire)
+    }
+
+    fn groups(&self) -> Vec<Arc<Group>> {
+        self.lock().groups.values().cloned().collect()
+    }
+
+    /// A group without a client; to be briefed.
+    fn new_group(&self, state: &mut State) -> Arc<Group> {
+        state.last_group += 1;
+        let group = Group::new(state.last_group, self.itself.clone(), Arc::clone(&self.settings));
+        state.groups.insert(group.id, Arc::clone(&group));
+        group
+    }
+
+    /// Tells a group what is known.
+    fn brief(&self, group: &Arc<Group>) {
+        let (live, verdict) = (self.live.load(Ordering::Acquire), self.lock().verdict.clone());
+        group.with(|core, now| {
+            (core.live, core.wanted) = (core.live.max(live), core.wanted.max(live));
+            if let Some(verdict) = verdict {
+                core.verdict(&verdict, now);
+            }
+        });
+    }
+
+    /// Whether one more group may have a child; an idle one is parked for it.
+    fn make_room(&self, group: &Arc<Group>) -> bool {
+        let mut others: Vec<_> = self.groups().into_iter().filter(|other| other.id != group.id).collect();
+        others.retain(|other| other.with(|core, _| core.kids.iter().any(|kid| kid.process.is_some() && kid.phase != Phase::Stopping)));
+        if others.len() < self.settings.max_children || group.with(|core, _| core.kids.len() > 1) {
+            return true;
+        }
+        others.sort_by_cached_key(|other| other.with(|core, _| core.last()));
+        others.iter().any(|other| other.with(core::Core::park))
+    }
+
+    fn report(&self, group: u64, report: Report) {
+        let canary = self.lock().canary.clone();
+        if let Some((_, reports)) = canary.filter(|(id, _)| *id == group) {
+            // Who waits reads; there are a handful at most.
+            let _ = reports.try_send(report);
+        }
+    }
+
+    fn mind_quiet(&self) {
+        self.changed.notify_all();
+    }
+
+    fn forget(&self, group: u64) {
+        self.lock().groups.remove(&group);
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Back for Hold {
-    fn open(&self, _client: Client) -> std::result::Result<Arc<dyn Link>, RpcError> {
-        Err(RpcError::internal("not there yet"))
+    fn open(&self, client: Client) -> std::result::Result<Arc<dyn Link>, RpcError> {
+        let Some(hold) = self.itself.upgrade() else { return Err(RpcError::internal("the server is being stopped")) };
+        if client.version.is_some_and(Version::is_modern) {
+            // Stateless requests share a child of their own: not yet.
+            return Err(RpcError::internal("the front does not speak this version of the protocol yet"));
+        }
+        let mut state = self.lock();
+        if state.is_stopping {
+            return Err(RpcError::internal("the server is being stopped"));
+        }
+        let group = match state.shared.clone() {
+            Some(shared) => shared,
+            None => self.new_group(&mut state),
+        };
+        if self.settings.shared {
+            state.shared = Some(Arc::clone(&group));
+        }
+        drop(state);
+        self.brief(&group);
+        let version = client.version.map(Version::as_str);
+        let seat = group.with(|core, now| core.sit(client.outlet, version, now));
+        Ok(Arc::new(Seated { hold, group, seat }))
+    }
+
+    fn is_ready(&self) -> bool {
+        self.starter.ahead_is_running() != Some(false) || self.groups().iter().any(|group| group.with(|core, _| core.current.is_some()))
     }
 
     fn drain(&self, grace: Duration) {
         self.stop(grace);
     }
 }
+
+#[cfg(test)]
+mod tests;

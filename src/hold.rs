@@ -160,19 +160,8 @@ struct State {
 
 impl Hold {
     /// Starts the threads of the hold; no child yet.
-    pub(crate) fn new(
-        spawner: Spawner,
-        mut command: CommandLine,
-        settings: HoldSettings,
-        freshness: Arc<dyn Freshness>,
-    ) -> Result<Arc<Hold>> {
-        // Bytecode is matched by whole seconds and size: a quick edit of an imported module would run as the old code.
-        let name = "PYTHONDONTWRITEBYTECODE";
-        let is_given = std::env::var_os(name).is_some() || command.env.iter().any(|(given, _)| given == name);
-        if settings.watching && !is_given {
-            command.env.push((name.into(), "1".into()));
-        }
-        let (starter, orders) = Starter::new(spawner, command);
+    pub(crate) fn new(spawner: Spawner, command: CommandLine, settings: HoldSettings, freshness: Arc<dyn Freshness>) -> Result<Arc<Hold>> {
+        let (starter, orders) = Starter::new(spawner, watched(command, &settings));
         let timer = Timer::start()?;
         let hold = Arc::new_cyclic(|itself| Hold {
             settings: Arc::new(settings),
@@ -187,6 +176,11 @@ impl Hold {
         });
         starter::run(&hold, orders)?;
         Ok(hold)
+    }
+
+    /// What is started from now on: the environment file may have changed.
+    pub(crate) fn set_command(&self, command: CommandLine) {
+        self.starter.set_command(watched(command, &self.settings));
     }
 
     /// Starts the new code. Blocks its caller, one thread at a time. A reload that was asked for is a save as well.
@@ -285,9 +279,9 @@ impl Hold {
     }
 
     /// A group without a client; to be briefed.
-    fn new_group(&self, state: &mut State) -> Arc<Group> {
+    fn new_group(&self, state: &mut State, is_trial: bool) -> Arc<Group> {
         state.last_group += 1;
-        let group = Group::new(state.last_group, self.itself.clone(), Arc::clone(&self.settings));
+        let group = Group::new(state.last_group, is_trial, self.itself.clone(), Arc::clone(&self.settings));
         state.groups.insert(group.id, Arc::clone(&group));
         group
     }
@@ -316,7 +310,7 @@ impl Hold {
 
     fn report(&self, group: u64, report: Report) {
         let canary = self.lock().canary.clone();
-        if let Some((_, reports)) = canary.filter(|(id, _)| *id == group) {
+        if let Some((_, reports)) = canary.filter(|(id, _)| *id == group || matches!(report, Report::Compared { .. })) {
             // Who waits reads; there are a handful at most.
             let _ = reports.try_send(report);
         }
@@ -349,7 +343,7 @@ impl Back for Hold {
         }
         let group = match state.shared.clone() {
             Some(shared) => shared,
-            None => self.new_group(&mut state),
+            None => self.new_group(&mut state, false),
         };
         if self.settings.shared {
             state.shared = Some(Arc::clone(&group));
@@ -368,6 +362,17 @@ impl Back for Hold {
     fn drain(&self, grace: Duration) {
         self.stop(grace);
     }
+}
+
+/// Where files are watched Python writes no bytecode unless told to: it is matched by whole seconds and size, so that a quick edit of an imported
+/// module would run as the old code.
+fn watched(mut command: CommandLine, settings: &HoldSettings) -> CommandLine {
+    let name = "PYTHONDONTWRITEBYTECODE";
+    let is_given = std::env::var_os(name).is_some() || command.env.iter().any(|(given, _)| given == name);
+    if settings.watching && !is_given {
+        command.env.push((name.into(), "1".into()));
+    }
+    command
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, bounded};
 
 use super::core::{Core, Report};
+use super::generations::says_address_in_use;
 use super::group::Group;
 use super::{Hold, Save, Swapped};
 use crate::connection::{Gone, Outlet};
@@ -22,18 +23,23 @@ pub(super) fn swap(hold: &Hold, save: Save) -> Swapped {
     hold.latest.fetch_max(save.number, Ordering::AcqRel);
     let (reports, received) = bounded(16);
     loop {
-        let (canary, is_trial) = choose(hold);
+        let canary = choose(hold);
+        if canary.is_trial && hold.settings.stop_first {
+            hold.starter.drop_ahead();
+        }
         hold.lock().canary = Some((canary.id, reports.clone()));
         canary.with(|core, now| core.swap(save.number, now));
         let swapped = wait_for(&canary, hold, save, begun, &received);
         hold.lock().canary = None;
-        if is_trial {
+        if canary.is_trial {
             canary.with(Core::close);
         }
         let Some(swapped) = swapped else { continue };
         match &swapped {
-            Swapped::Live { .. } if is_trial && hold.starter.drop_ahead() => hold.first_child(),
+            Swapped::Live { .. } if canary.is_trial && hold.starter.ahead_is_running().is_some() => hold.first_child(),
             Swapped::Live { .. } => {}
+            // The address is that of the one that waits for the first client, and is in nobody's way any more.
+            Swapped::Failed { output, .. } if canary.is_trial && says_address_in_use(output) && hold.starter.drop_ahead() => continue,
             Swapped::Failed { why, output, .. } => hold.lock().last_error = Some(format!("{why}\n{}", super::note::end_of(output))),
         }
         return swapped;
@@ -41,18 +47,17 @@ pub(super) fn swap(hold: &Hold, save: Save) -> Swapped {
 }
 
 /// The most recently active session; when there is none that has a child or wants one, a client of our own.
-fn choose(hold: &Hold) -> (Arc<Group>, bool) {
-    let in_use =
-        |group: &Arc<Group>| group.with(|core, _| !core.is_closed && (core.current.is_some() || core.coming.is_some() || core.is_busy()));
+fn choose(hold: &Hold) -> Arc<Group> {
+    let in_use = |group: &Arc<Group>| group.with(|core, _| !core.is_closed && core.is_in_use());
     let groups = hold.groups();
     let newest = groups.into_iter().filter(in_use).max_by_key(|group| group.with(|core, _| core.last()));
     if let Some(newest) = newest {
-        return (newest, false);
+        return newest;
     }
-    let trial = hold.new_group(&mut hold.lock());
+    let trial = hold.new_group(&mut hold.lock(), true);
     let nobody: Arc<dyn Outlet> = Arc::new(Nobody);
     trial.with(|core, now| core.sit(nobody, None, now));
-    (trial, true)
+    trial
 }
 
 /// None when the canary's client left first.
@@ -83,9 +88,11 @@ fn wait_for(canary: &Arc<Group>, hold: &Hold, save: Save, begun: Instant, report
     let deadline = Instant::now() + COMPARISON;
     while let Ok(report) = reports.recv_deadline(deadline) {
         match report {
-            Report::Compared { changes } => return Some(Swapped::Live { took, changes }),
-            Report::Gone => break,
-            _ => {}
+            Report::Compared { changes: Some(changes) } => return Some(Swapped::Live { took, changes }),
+            // This client knows no tools; another's child may still be on its way.
+            Report::Compared { changes: None } if hold.groups().iter().any(|group| group.with(|core, _| core.is_comparing())) => {}
+            Report::Compared { changes: None } | Report::Gone => break,
+            Report::Ready { .. } | Report::Failed { .. } => {}
         }
     }
     Some(Swapped::Live { took, changes: Vec::new() })
@@ -99,8 +106,7 @@ fn spread(hold: &Hold, canary: u64, save: u64) {
         group.with(|core, now| {
             core.live = core.live.max(save);
             let is_active = core.last().is_some_and(|last| now.saturating_duration_since(last) < ACTIVE);
-            let has_child = core.current.is_some() || core.coming.is_some();
-            if (is_active && has_child) || !core.held.is_empty() {
+            if core.is_in_use() && (is_active || core.current.is_none()) {
                 core.swap(save, now);
             }
         });

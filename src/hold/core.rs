@@ -51,9 +51,9 @@ pub(super) enum Report {
         output: String,
         is_text_busy: bool,
     },
-    /// Tools of the new child compared with what a client last saw.
+    /// Tools of the new child compared with what a client last saw; none when no client has seen any.
     Compared {
-        changes: Vec<String>,
+        changes: Option<Vec<String>>,
     },
     /// The clients left before.
     Gone,
@@ -349,6 +349,11 @@ impl Core {
     /// Whether a call runs or waits.
     pub(super) fn is_busy(&self) -> bool {
         !self.held.is_empty() || self.kids.iter().any(|kid| kid.busy > 0)
+    }
+
+    /// Whether there is a child, or somebody who should have one: a call waits, or a client has not seen any.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.current.is_some() || self.coming.is_some() || self.is_busy() || self.seats.values().any(|seat| seat.is_blind)
     }
 
     /// When a client last said something.

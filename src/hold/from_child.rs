@@ -14,6 +14,8 @@ use crate::rpc_error::RpcError;
 
 /// Messages kept of a child that speaks before it is ready.
 const MAX_EARLY: usize = 64;
+/// Questions of one child that the client has not answered.
+const MAX_ASKS: usize = 1024;
 /// Tasks whose maker is known.
 const MAX_TASKS: usize = 4096;
 
@@ -32,6 +34,18 @@ impl Core {
                 }
             }
             Err(_) => log::warn!("dropped: the server wrote to its stdout what is no message: {start:?}"),
+        }
+    }
+
+    /// A line of so many bytes was too long and is lost. If the child has but one call, that was its answer.
+    pub(super) fn oversized(&mut self, number: u64, size: usize, now: Instant) {
+        log::error!("dropped: a line of {size} bytes from the server is too long");
+        let one = self.kid(number).is_some_and(|kid| kid.busy == 1);
+        let id = self.waits.iter().find(|(_, wait)| matches!(wait, Wait::Call(call) if one && call.kid == number)).map(|(id, _)| *id);
+        if let Some(Wait::Call(call)) = id.and_then(|id| self.waits.remove(&id)) {
+            let error = RpcError::internal(format_args!("the server's answer is too long: {size} bytes"));
+            self.offer(&call.outlet, Message::error(Some(&call.id), &error));
+            self.ended(&call, now);
         }
     }
 
@@ -122,6 +136,7 @@ impl Core {
         kid.busy = kid.busy.saturating_sub(1);
         if kid.busy == 0 && matches!(kid.phase, Phase::Draining { .. }) {
             self.stop(call.kid, "reloaded", now);
+            self.settle(now);
         }
         self.mind_quiet();
     }
@@ -146,6 +161,10 @@ impl Core {
             let error = RpcError::method_not_found(&message.method());
             return self.send(number, None, Message::error(Some(message.id()), &error));
         };
+        if self.asks.len() >= MAX_ASKS {
+            let error = RpcError::internal("too many questions to the client are open already");
+            return self.send(number, None, Message::error(Some(message.id()), &error));
+        }
         let (seat, call) = (Arc::clone(&seat.outlet), self.only_call(number));
         let id = self.number();
         let token = self.swap_token(&mut message, id);

@@ -12,14 +12,17 @@ use crate::json;
 use crate::message::{self, Message};
 use crate::rpc_error::RpcError;
 
+/// Calls of one client that may be open at once.
+const MAX_CALLS: usize = 4096;
 /// Subscriptions remembered for one client.
 const MAX_SUBSCRIPTIONS: usize = 4096;
 
 impl Core {
     /// One message of the client `seat`. `need`: the save that the answer to a call is to come from, if it is on its way.
     pub(super) fn deliver(&mut self, seat: u64, message: Message, outlet: &Arc<dyn Outlet>, need: u64, now: Instant) {
-        let Some(sender) = self.seats.get_mut(&seat) else { return };
-        sender.last = now;
+        if !self.seats.contains_key(&seat) {
+            return;
+        }
         match message.kind() {
             message::Kind::Request => self.request(seat, message, outlet, need, now),
             message::Kind::Notification => self.notice(seat, message, now),
@@ -30,6 +33,10 @@ impl Core {
     fn request(&mut self, seat: u64, message: Message, outlet: &Arc<dyn Outlet>, need: u64, now: Instant) {
         let need = match message.method().as_ref() {
             "ping" => return self.offer(outlet, Message::result(message.id(), "{}")),
+            _ if self.seats[&seat].calls >= MAX_CALLS => {
+                let error = RpcError::internal("too many calls are open already: try again when one of them has been answered");
+                return self.offer(outlet, Message::error(Some(message.id()), &error));
+            }
             "logging/setLevel" => return self.set_level(seat, &message, outlet),
             // A client that looks for the modern era must not wait for a child to learn that this is not it.
             "server/discover" if self.seats[&seat].initialize.is_none() => {
@@ -49,6 +56,9 @@ impl Core {
             _ => need,
         };
         self.wanted = self.wanted.max(need.min(self.live));
+        if let Some(sender) = self.seats.get_mut(&seat) {
+            sender.last = now;
+        }
         let held = Held { seat, message, outlet: Arc::clone(outlet), need, since: now };
         if self.held.is_empty() && self.may_go(&held, now) {
             return self.forward(held);

@@ -219,7 +219,6 @@ impl Core {
             // It was never started, or is being started: then `spawned` finds it gone and drops the process.
             None => self.kids.retain(|kid| kid.number != number),
         }
-        self.settle(now);
     }
 
     /// Ends whatever is between a child and the clients.
@@ -320,6 +319,7 @@ impl Core {
                 _ => {}
             }
         }
+        // What was stopped may have been in somebody's way.
         if self.retry_at.is_some_and(|at| now >= at) {
             self.retry_at = None;
         }
@@ -350,6 +350,6 @@ impl Core {
 }
 
 /// D5: nothing else is guessed from text.
-fn says_address_in_use(output: &str) -> bool {
+pub(super) fn says_address_in_use(output: &str) -> bool {
     output.contains("EADDRINUSE") || output.to_ascii_lowercase().contains("address already in use")
 }

@@ -15,14 +15,16 @@ const CLOSE_STDIN_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Group {
     pub id: u64,
+    /// Its client does not exist: it is there to find out whether the code starts.
+    pub is_trial: bool,
     hold: Weak<Hold>,
     rules: Arc<HoldSettings>,
     core: Mutex<Core>,
 }
 
 impl Group {
-    pub(super) fn new(id: u64, hold: Weak<Hold>, rules: Arc<HoldSettings>) -> Arc<Group> {
-        Arc::new(Group { id, hold, core: Mutex::new(Core::new(Arc::clone(&rules))), rules })
+    pub(super) fn new(id: u64, is_trial: bool, hold: Weak<Hold>, rules: Arc<HoldSettings>) -> Arc<Group> {
+        Arc::new(Group { id, is_trial, hold, core: Mutex::new(Core::new(Arc::clone(&rules))), rules })
     }
 
     /// Lets something happen, and does what follows from it.
@@ -46,7 +48,8 @@ impl Group {
         match event {
             ChildEvent::Line(line) => self.with(|core, now| core.line(number, line, now)),
             ChildEvent::Exited(exit) => self.with(|core, now| core.exited(number, &exit, now)),
-            ChildEvent::Stderr(_) | ChildEvent::Oversized(_) => {}
+            ChildEvent::Oversized(size) => self.with(|core, now| core.oversized(number, size, now)),
+            ChildEvent::Stderr(_) => {}
         }
     }
 

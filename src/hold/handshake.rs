@@ -71,6 +71,7 @@ impl Core {
             (0..LISTS.len()).for_each(|which| self.changed(which, now));
         }
         self.compare(number, now);
+        self.settle(now);
     }
 
     fn fail(&mut self, number: u64, why: String, now: Instant) {

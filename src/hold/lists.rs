@@ -200,9 +200,20 @@ impl Core {
 
     fn mind_survey_end(&mut self) {
         if let Some(survey) = self.survey.take_if(|survey| survey.open.is_empty()) {
-            self.changes.clone_from(&survey.changes);
-            self.acts.push(Act::Report(Report::Compared { changes: survey.changes }));
+            let changes = Some(survey.changes).filter(|_| self.has_seen_tools());
+            self.changes = changes.clone().unwrap_or_default();
+            self.acts.push(Act::Report(Report::Compared { changes }));
         }
+    }
+
+    /// Whether a comparison of tools is still to come.
+    pub(super) fn is_comparing(&self) -> bool {
+        self.has_seen_tools() && (self.coming.is_some() || self.survey.is_some())
+    }
+
+    /// Whether there is anything to compare tools with.
+    fn has_seen_tools(&self) -> bool {
+        self.seats.values().any(|seat| seat.seen.0.contains_key(&List::Tools))
     }
 
     /// A list of the new child differs from what clients have seen. A `list_changed` that went out since the swap says so already.

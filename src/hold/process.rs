@@ -64,7 +64,6 @@ impl Wire {
     pub(super) fn tell(&self, event: ChildEvent) {
         let event = match event {
             ChildEvent::Stderr(line) => return log::info!(target: "server", "{line}"),
-            ChildEvent::Oversized(size) => return log::error!("a line of {size} bytes from the server is dropped: it is too long"),
             ChildEvent::Exited(exit) => {
                 let mut early = self.exit.lock().unwrap_or_else(PoisonError::into_inner);
                 if self.target.get().is_none() {

@@ -1,5 +1,6 @@
 //! The one thread that starts children: in the order they were asked for, few at once, and the one started ahead of the first client.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -20,8 +21,10 @@ const QUEUE: usize = 4096;
 pub(super) struct Starter {
     orders: Sender<Order>,
     ahead: Mutex<Option<Ahead>>,
+    /// One is to wait for the first client.
+    wants_ahead: AtomicBool,
     spawner: Spawner,
-    command: CommandLine,
+    command: Mutex<CommandLine>,
     permits: (Sender<()>, Receiver<()>),
     _running: Sender<()>,
 }
@@ -56,7 +59,18 @@ impl Starter {
             let _ = permits.0.try_send(());
         }
         let theirs = Orders { received, permits: permits.1.clone(), ended };
-        (Starter { orders, ahead: Mutex::default(), spawner, command, permits, _running: running }, theirs)
+        (
+            Starter {
+                orders,
+                ahead: Mutex::default(),
+                wants_ahead: AtomicBool::new(false),
+                spawner,
+                command: Mutex::new(command),
+                permits,
+                _running: running,
+            },
+            theirs,
+        )
     }
 
     pub(super) fn order(&self, group: &Arc<Group>, kid: u64) {
@@ -65,48 +79,57 @@ impl Starter {
         }
     }
 
-    /// Starts one child for the first client to come.
+    /// Starts one child for the first client to come; one that waits already is replaced.
     pub(super) fn start_ahead(&self, save: u64) -> Result<()> {
+        self.wants_ahead.store(true, Ordering::Release);
         let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        let (child, wire) = self.spawn()?;
         // The one before is killed as it is dropped; nobody ever spoke to it.
-        *ahead = Some(Ahead { child, wire, save });
+        *ahead = None;
+        let wire = Arc::<Wire>::default();
+        let theirs = Arc::clone(&wire);
+        let child = self.spawner.spawn(&self.command(), move |event| theirs.tell(event))?;
+        *ahead = Some(Ahead { child: Arc::new(child), wire, save });
         Ok(())
     }
 
-    /// Ends the one that was started ahead; true when there was one.
+    /// Ends the one that waits; true when there was one.
     pub(super) fn drop_ahead(&self) -> bool {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 
-    /// Whether one was started ahead and waits; none when none was.
+    /// Whether the one that is to wait for the first client runs; none when none is to.
     pub(super) fn ahead_is_running(&self) -> Option<bool> {
-        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|ahead| ahead.wire.exit().is_none())
+        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_running = ahead.as_ref().is_some_and(|ahead| ahead.wire.exit().is_none());
+        self.wants_ahead.load(Ordering::Acquire).then_some(is_running)
+    }
+
+    /// What is started from now on.
+    pub(super) fn set_command(&self, command: CommandLine) {
+        *self.command.lock().unwrap_or_else(PoisonError::into_inner) = command;
+    }
+
+    fn command(&self) -> CommandLine {
+        self.command.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn spawner(&self) -> &Spawner {
         &self.spawner
     }
 
-    fn spawn(&self) -> Result<(Arc<Child>, Arc<Wire>)> {
-        let wire = Arc::<Wire>::default();
-        let theirs = Arc::clone(&wire);
-        let child = self.spawner.spawn(&self.command, move |event| theirs.tell(event))?;
-        Ok((Arc::new(child), wire))
-    }
-
     /// The child started ahead, if it runs the code of `save`, or else a new one.
     fn take_or_spawn(&self, group: &Arc<Group>, kid: u64, save: u64) -> Result<Arc<Child>> {
-        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(ahead) = ahead.filter(|ahead| ahead.save >= save) {
-            if ahead.wire.connect(group, kid) {
+        if !group.is_trial {
+            self.wants_ahead.store(false, Ordering::Release);
+            let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(ahead) = ahead.filter(|ahead| ahead.save >= save && ahead.wire.connect(group, kid)) {
                 return Ok(ahead.child);
             }
         }
         let wire = Arc::<Wire>::default();
         // Connected before there is anything to be told.
         wire.connect(group, kid);
-        let child = self.spawner.spawn(&self.command, move |event| wire.tell(event))?;
+        let child = self.spawner.spawn(&self.command(), move |event| wire.tell(event))?;
         Ok(Arc::new(child))
     }
 }

@@ -156,11 +156,13 @@ impl Stage {
 
     /// The child answers `initialize`, the first thing it heard. Returns what it heard after it.
     pub(super) fn ready(&mut self, kid: u64) -> Vec<String> {
-        let hello = self.actor(kid).heard.take().into_iter().next().and_then(|hello| Message::parse(hello).ok()).expect("initialize");
+        let mut heard = self.actor(kid).heard.take();
+        let hello = Message::parse(heard.remove(0)).unwrap();
         assert_eq!(hello.method(), "initialize");
         let result = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"logging":{}},"serverInfo":{"name":"x","version":"1"}}"#;
         self.line(kid, &format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, hello.id()));
-        self.actor(kid).heard.take()
+        heard.extend(self.actor(kid).heard.take());
+        heard
     }
 
     /// Starts what is ordered, all the way.

@@ -12,6 +12,7 @@ mod handshake;
 mod held;
 mod lists;
 mod note;
+mod parts;
 mod process;
 mod starter;
 mod timer;
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::Sender;
 
-use self::core::{Phase, Report};
+use self::parts::{Phase, Report};
 use crate::child::{CommandLine, Ladder, Spawner};
 use crate::connection::{Back, Client, Link};
 use crate::error::Result;

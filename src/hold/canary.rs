@@ -6,9 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::core::{Core, Report};
+use super::core::Core;
 use super::generations::says_address_in_use;
 use super::group::Group;
+use super::parts::Report;
 use super::{Hold, Save, Swapped};
 use crate::connection::{Gone, Outlet};
 use crate::message::Message;

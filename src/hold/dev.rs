@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::core::{Core, Own};
+use super::core::Core;
 use super::from_client::replace;
 use super::note;
+use super::parts::Own;
 use crate::connection::Outlet;
 use crate::json;
 use crate::message::{self, Message};

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::core::{Act, Ask, Call, Core, Kind, Own, Phase, Wait};
+use super::core::Core;
 use super::from_client::replace;
 use super::lists;
+use super::parts::{Act, Ask, Call, Kind, Own, Phase, Wait};
 use crate::connection::Outlet;
 use crate::handler::LogLevel;
 use crate::json;

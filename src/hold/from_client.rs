@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::core::{Call, Core, Families, Held, Kind, Own, Phase, Wait};
+use super::core::Core;
 use super::dev;
 use super::lists::List;
+use super::parts::{Call, Families, Held, Kind, Own, Phase, Wait};
 use crate::connection::Outlet;
 use crate::handler::LogLevel;
 use crate::json;

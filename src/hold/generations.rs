@@ -8,7 +8,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::core::{Act, Core, Families, Kid, Own, Phase, Report, Wait, lost, unavailable};
+use super::core::Core;
+use super::parts::{Act, Families, Kid, Own, Phase, Report, Wait, lost, unavailable};
 use super::process::{Permit, Process};
 use crate::child::Exit;
 use crate::message::Message;

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::core::{Act, Core, unavailable};
+use super::core::Core;
+use super::parts::{Act, unavailable};
 use super::{Hold, HoldSettings};
 use crate::child::{ChildEvent, Ladder, SendError};
 use crate::connection::{Gone, Job, Link, Outlet};
@@ -132,11 +133,11 @@ impl Core {
         let is_starting = self.coming == Some(kid);
         log::error!("a message to the server is lost: {error}");
         match id.and_then(|id| self.waits.remove(&id)) {
-            Some(super::core::Wait::Call(call)) => {
+            Some(super::parts::Wait::Call(call)) => {
                 self.offer(&call.outlet, Message::error(Some(&call.id), &unavailable(error)));
                 self.ended(&call, now);
             }
-            Some(super::core::Wait::Own { .. }) if is_starting => self.start_failed(kid, error.to_string(), String::new(), false, now),
+            Some(super::parts::Wait::Own { .. }) if is_starting => self.start_failed(kid, error.to_string(), String::new(), false, now),
             _ => {}
         }
     }

@@ -3,8 +3,9 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::core::{Act, Core, Families, Own, Phase};
+use super::core::Core;
 use super::from_client::replace;
+use super::parts::{Act, Families, Own, Phase};
 use crate::connection::Outlet;
 use crate::json;
 use crate::message::Message;
@@ -67,7 +68,8 @@ impl Core {
         for message in self.kid_mut(number).map(|kid| std::mem::take(&mut kid.early)).unwrap_or_default() {
             self.hear(number, message, now);
         }
-        if self.seats.values_mut().fold(false, |blind, seat| std::mem::take(&mut seat.is_blind) || blind) {
+        let was_blind = self.seats.values_mut().filter_map(|seat| std::mem::take(&mut seat.is_blind).then_some(())).count() > 0;
+        if was_blind {
             (0..LISTS.len()).for_each(|which| self.changed(which, now));
         }
         self.compare(number, now);

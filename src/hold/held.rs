@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use super::core::{Core, Held, unavailable};
+use super::core::Core;
 use super::handshake;
+use super::parts::{Held, unavailable};
 use crate::message::Message;
 
 /// Bounds for each client.

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 
-use super::core::{Act, Core, Own, Report};
+use super::core::Core;
+use super::parts::{Act, Own, Report};
 use crate::json;
 use crate::message::{self, Message};
 

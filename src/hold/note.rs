@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::core::{Act, Call, Core, NotLive};
+use super::core::Core;
 use super::from_client::replace;
+use super::parts::{Act, Call, NotLive};
 use super::{Save, Verdict};
 use crate::handler::LogLevel;
 use crate::json;

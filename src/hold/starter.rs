@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Hold;
-use super::core::unavailable;
 use super::group::Group;
+use super::parts::unavailable;
 use super::process::{Permit, Process, Wire};
 use crate::child::{Child, CommandLine, Spawner, is_text_busy};
 use crate::error::{Error, Result};

@@ -260,7 +260,7 @@ fn at_most_two_start_at_once_and_all_get_there() {
     let (save, hold) = (front.save(), std::sync::Arc::clone(&front.hold));
     let swapped = beside(move || hold.swap(save));
     let starting = || {
-        let is_starting = |kid: &super::super::core::Kid| matches!(kid.phase, super::super::core::Phase::Starting(_));
+        let is_starting = |kid: &super::super::parts::Kid| matches!(kid.phase, super::super::parts::Phase::Starting(_));
         front.hold.groups().iter().map(|group| group.with(|core, _| core.kids.iter().filter(|kid| is_starting(kid)).count())).sum::<usize>()
     };
     let mut most = 0;

@@ -264,7 +264,10 @@ pub(super) fn until(what: &str, mut condition: impl FnMut() -> bool) {
 /// Runs something beside the test; its result comes through the channel.
 pub(super) fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
     let (sender, receiver): (Sender<T>, _) = bounded(1);
-    let run = move || drop(sender.send(work()).is_ok());
+    let run = move || {
+        // The test may have ended.
+        let _ = sender.send(work());
+    };
     thread::Builder::new().name("beside".to_owned()).spawn(run).unwrap();
     receiver
 }

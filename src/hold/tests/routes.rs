@@ -16,7 +16,7 @@ fn answers_keep_the_clients_ids_whatever_they_are() {
     let client = front.session();
     for id in [json!("a\"b"), json!(0), json!(-7), json!("0")] {
         client.say(json!({"id": id, "method": "tools/call", "params": {"name": "version"}}));
-        let answer = client.until("answer", |message| message.id() == id.to_string());
+        let answer = client.until("answer", |message| *message.id() == *id.to_string());
         assert_eq!(value(&answer)["result"]["content"][0]["text"], "v1");
     }
 }

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::HoldSettings;
-use super::super::core::{Act, Core, Report};
+use super::super::core::Core;
+use super::super::parts::{Act, Report};
 use super::super::process::Process;
 use crate::child::{Exit, Ladder, SendError};
 use crate::connection::{Gone, Outlet};

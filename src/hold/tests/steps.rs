@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::core::Report;
+use super::super::parts::Report;
 use super::super::{HoldSettings, Save, Verdict};
 use super::stage::{Stage, answers, settings};
 

@@ -12,7 +12,7 @@ use crate::message::{Kind, Message};
 use crate::version::Version;
 
 /// From closing a server's stdin to SIGTERM.
-const CLOSE_STDIN_WAIT: Duration = Duration::from_secs(1);
+pub(super) const CLOSE_STDIN_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Group {
     pub id: u64,

@@ -14,6 +14,8 @@ mod message;
 mod rpc_error;
 mod slots;
 mod version;
+#[cfg(feature = "run")]
+mod watch;
 mod workers;
 
 #[cfg(feature = "run")]

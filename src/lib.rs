@@ -1,5 +1,7 @@
 //! Edit your MCP server; your client never notices.
 
+#[cfg(all(feature = "run", unix))]
+mod child;
 #[cfg(feature = "run")]
 #[doc(hidden)]
 pub mod cli;

@@ -24,14 +24,14 @@ pub(crate) struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub fn new(handler: Arc<dyn Handler>, limits: &Limits) -> Dispatcher {
+    pub fn new(handler: Arc<dyn Handler>, limits: &Limits, workers: Workers) -> Dispatcher {
         let bounds = Bounds {
             calls: limits.calls,
             calls_per_session: limits.calls_per_session,
             waiting_calls: limits.waiting_calls,
             waiting_bytes: limits.waiting_bytes,
         };
-        let slots = Slots::new(bounds, Workers::new(limits.calls + limits.asks));
+        let slots = Slots::new(bounds, workers);
         Dispatcher { handler, slots, peers: Mutex::default(), is_draining: AtomicBool::new(false) }
     }
 
@@ -242,8 +242,9 @@ pub(crate) fn drive(back: Arc<dyn Back>, workers: Workers, connection: Connectio
 pub fn memory(handler: impl Handler) -> Connection {
     let (ours, theirs) = Connection::memory();
     let limits = Limits::default();
-    let dispatcher = Dispatcher::new(Arc::new(handler), &limits);
-    if let Err(error) = drive(Arc::new(dispatcher), Workers::new(limits.calls + limits.asks), theirs) {
+    let workers = Workers::new(limits.calls + limits.asks);
+    let dispatcher = Dispatcher::new(Arc::new(handler), &limits, workers.clone());
+    if let Err(error) = drive(Arc::new(dispatcher), workers, theirs) {
         log::error!("cannot start a thread for a connection in memory: {error}");
     }
     ours

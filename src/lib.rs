@@ -9,12 +9,18 @@ mod config;
 mod connection;
 mod dispatch;
 mod error;
+mod event;
+mod guard;
 mod handler;
 mod http1;
+mod identity;
 mod json;
+mod line;
 mod message;
 mod rpc_error;
+mod serve;
 mod slots;
+mod transport;
 mod version;
 #[cfg(feature = "run")]
 mod watch;
@@ -30,4 +36,7 @@ pub use handler::{AskError, ClientRequest, Handler, LogLevel, Notification, Requ
 pub use json::Json;
 pub use message::{Kind, Message};
 pub use rpc_error::RpcError;
+pub use serve::{Service, serve};
+pub use transport::endpoints::Endpoints;
+pub use transport::reply::{EventBody, Full, Reply};
 pub use version::Version;

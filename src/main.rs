@@ -1,3 +1,5 @@
-//! The program: flags become a configuration, the configuration becomes one of the three features.
+//! The program: flags become a configuration, the configuration becomes one of the features.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    mcp_http_transport::cli::main()
+}

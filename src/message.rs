@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use serde_json::value::RawValue;
 
-use crate::json::{self, Json, Unreadable};
+use crate::json::{self, Unreadable};
 use crate::rpc_error::RpcError;
 
 /// One JSON-RPC message, complete and on one line.
@@ -48,6 +48,9 @@ pub(crate) enum Incoming {
     /// An array; only 2025-03-26 has them. Never empty.
     Batch(Vec<Result<Message, Malformed>>),
 }
+
+/// The most messages in one array.
+const BATCH: usize = 1000;
 
 /// Half the bytes of a `Range<usize>`: messages wait in queues.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -241,6 +244,9 @@ impl Incoming {
         }
         let parts: Vec<&RawValue> =
             serde_json::from_str(&text).map_err(|error| Malformed { id: None, error: RpcError::parse_error(error) })?;
+        if parts.len() > BATCH {
+            return Err(Malformed { id: None, error: RpcError::invalid_request(format_args!("a batch has at most {BATCH} messages")) });
+        }
         if parts.is_empty() {
             return Err(Malformed { id: None, error: RpcError::invalid_request("the batch is empty") });
         }
@@ -248,22 +254,9 @@ impl Incoming {
     }
 }
 
-impl Malformed {
-    /// The answer to it.
-    pub(crate) fn answer(&self) -> Message {
-        Message::error(self.id.as_deref(), &self.error)
-    }
-}
-
 /// True for what the protocol takes as a request's id: a string or an integer (2025-11-25 basic, Requests).
 fn is_id(raw: &str) -> bool {
     raw.starts_with('"') || (!raw.is_empty() && raw.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'))
-}
-
-/// An array of answers, as raw JSON.
-pub(crate) fn batch(answers: &[Message]) -> Json {
-    let texts: Vec<&str> = answers.iter().map(Message::as_str).collect();
-    Json::trusted(format!("[{}]", texts.join(",")))
 }
 
 #[cfg(test)]

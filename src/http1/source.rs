@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A source of bytes whose reads are bounded in time. It brings its own clock, so that tests need not sleep.
@@ -17,18 +18,18 @@ pub(crate) trait Source {
 
 /// A TCP connection that remembers its read timeout, since setting it costs as much as a read.
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     timeout: Option<Duration>,
 }
 
 impl Socket {
     /// Takes over a blocking `stream`.
-    pub(crate) fn new(stream: TcpStream) -> Socket {
+    pub(crate) fn new(stream: Arc<TcpStream>) -> Socket {
         Socket { stream, timeout: None }
     }
 
     /// For writing (`&TcpStream` is a writer) and for shutting down. Its read timeout belongs to [`Source::read_before`].
-    pub(crate) fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &Arc<TcpStream> {
         &self.stream
     }
 }
@@ -45,7 +46,7 @@ impl Source for Socket {
             if !reusable {
                 self.set_timeout(left)?;
             }
-            match self.stream.read(buffer) {
+            match (&*self.stream).read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                     let left = deadline.saturating_duration_since(Instant::now());

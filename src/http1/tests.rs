@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use std::sync::Arc;
+
 use super::*;
 
 /// Bytes that arrive in pieces, each read advancing the clock; then the end.
@@ -269,7 +271,7 @@ fn an_endless_wait_is_a_year() {
 fn a_socket_keeps_its_timeout_and_obeys_the_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let mut socket = Socket::new(listener.accept().unwrap().0);
+    let mut socket = Socket::new(Arc::new(listener.accept().unwrap().0));
     let mut buffer = [0; 8];
     let soon = |milliseconds| Instant::now() + Duration::from_millis(milliseconds);
     assert_eq!(socket.read_before(&mut buffer, soon(20)).unwrap_err().kind(), io::ErrorKind::TimedOut);

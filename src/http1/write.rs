@@ -45,6 +45,16 @@ impl Writer {
         Writer { version: Version::Http11, keep_alive: false, head_only: false }
     }
 
+    /// For a stream after which the connection closes.
+    pub(crate) fn streaming(version: Version) -> Writer {
+        Writer { version, keep_alive: false, head_only: false }
+    }
+
+    /// Whether the parts of a stream are chunks.
+    pub(crate) fn is_chunked(&self) -> bool {
+        self.version == Version::Http11
+    }
+
     /// The same, and the connection closes after it.
     pub(crate) fn close(self) -> Writer {
         Writer { keep_alive: false, ..self }

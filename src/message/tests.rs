@@ -1,4 +1,5 @@
 use super::*;
+use crate::json::Json;
 
 fn parse(text: &str) -> Result<Message, Malformed> {
     Message::parse(text.to_owned())

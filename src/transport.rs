@@ -1,0 +1,12 @@
+//! How clients reach a back: stdio, and over HTTP server-sent events and Streamable HTTP.
+
+pub(crate) mod connections;
+pub(crate) mod endpoints;
+pub(crate) mod http;
+mod incoming;
+pub(crate) mod mount;
+pub(crate) mod reply;
+pub(crate) mod sse;
+pub(crate) mod stdio;
+pub(crate) mod stream;
+mod wire;

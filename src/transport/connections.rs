@@ -1,0 +1,225 @@
+//! The HTTP connections there are, and which of them goes when there is no room for another.
+
+use std::collections::HashMap;
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What a connection is doing. The least harmful to close comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Kept alive between two requests.
+    Idle,
+    /// Has not sent its first head completely.
+    Head,
+    /// Carries an event stream.
+    Stream,
+    /// Is being answered.
+    Busy,
+}
+
+/// One connection.
+pub(crate) struct Entry {
+    number: u64,
+    socket: Arc<TcpStream>,
+    began: Instant,
+    phase: AtomicU8,
+    /// Milliseconds between `began` and the beginning of the phase.
+    since: AtomicU64,
+    /// Of a stream: whether its client ever sent something.
+    is_used: OnceLock<Arc<AtomicBool>>,
+}
+
+/// All connections, bounded.
+pub(crate) struct Connections {
+    most: usize,
+    stray_after: Duration,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    /// Those that count. One that had to make room does not any more, though its thread may still be ending.
+    entries: HashMap<u64, Arc<Entry>>,
+    threads: usize,
+}
+
+/// A connection's place; dropped when its thread ends.
+pub(crate) struct Place {
+    entry: Arc<Entry>,
+    connections: Arc<Connections>,
+}
+
+impl Connections {
+    /// Room for `most` connections; a stream that was never used may be closed after `stray_after` to make room.
+    pub fn new(most: usize, stray_after: Duration) -> Arc<Connections> {
+        Arc::new(Connections { most, stray_after, state: Mutex::default(), changed: Condvar::new() })
+    }
+
+    /// A place for a new connection. If there is none, the least harmful connection goes: the one that is idle longest, else the one that has been
+    /// sending its head longest, else the stream that was never used for longest. None when all are of use.
+    pub fn enter(self: &Arc<Self>, socket: Arc<TcpStream>) -> Option<Place> {
+        let mut state = self.lock();
+        if state.entries.len() >= self.most {
+            let victim = self.most_dispensable(&state)?;
+            state.entries.remove(&victim.number);
+            // Its thread notices and ends; one that cannot be shut down is ending already.
+            drop(victim.socket.shutdown(Shutdown::Both));
+        }
+        state.next += 1;
+        state.threads += 1;
+        let entry = Arc::new(Entry {
+            number: state.next,
+            socket,
+            began: Instant::now(),
+            phase: AtomicU8::new(Phase::Head as u8),
+            since: AtomicU64::new(0),
+            is_used: OnceLock::new(),
+        });
+        state.entries.insert(entry.number, Arc::clone(&entry));
+        Some(Place { entry, connections: Arc::clone(self) })
+    }
+
+    /// Closes one connection that nobody would miss, for its descriptor. False when there is none.
+    pub fn make_room(&self) -> bool {
+        let mut state = self.lock();
+        let Some(victim) = self.most_dispensable(&state) else { return false };
+        state.entries.remove(&victim.number);
+        drop(victim.socket.shutdown(Shutdown::Both));
+        true
+    }
+
+    /// Waits until no connection has a thread any more, or the time is over. Idle ones are closed at once.
+    pub fn wait_until_none(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut state = self.lock();
+        for entry in state.entries.values().filter(|entry| matches!(entry.phase(), Phase::Idle | Phase::Head)) {
+            drop(entry.socket.shutdown(Shutdown::Both));
+        }
+        while state.threads > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Closes all connections.
+    pub fn cut(&self) {
+        self.lock().entries.values().for_each(|entry| drop(entry.socket.shutdown(Shutdown::Both)));
+    }
+
+    fn most_dispensable(&self, state: &State) -> Option<Arc<Entry>> {
+        let is_dispensable = |entry: &&Arc<Entry>| match entry.phase() {
+            Phase::Idle | Phase::Head => true,
+            Phase::Stream => entry.is_stray() && entry.for_how_long() >= self.stray_after,
+            Phase::Busy => false,
+        };
+        let order = |entry: &&Arc<Entry>| (entry.phase(), std::cmp::Reverse(entry.for_how_long()));
+        state.entries.values().filter(is_dispensable).min_by_key(order).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            2 => Phase::Stream,
+            _ => Phase::Busy,
+        }
+    }
+
+    fn for_how_long(&self) -> Duration {
+        self.began.elapsed().saturating_sub(Duration::from_millis(self.since.load(Ordering::Relaxed)))
+    }
+
+    fn is_stray(&self) -> bool {
+        self.is_used.get().is_none_or(|is_used| !is_used.load(Ordering::Relaxed))
+    }
+}
+
+impl Place {
+    pub fn socket(&self) -> &Arc<TcpStream> {
+        &self.entry.socket
+    }
+
+    /// Notes what the connection does from now on.
+    pub fn set(&self, phase: Phase) {
+        self.entry.since.store(self.entry.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.entry.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// From now on it carries a stream.
+    pub fn set_stream(&self, is_used: Arc<AtomicBool>) {
+        drop(self.entry.is_used.set(is_used));
+        self.set(Phase::Stream);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.connections.lock();
+        state.entries.remove(&self.entry.number);
+        state.threads -= 1;
+        drop(state);
+        self.connections.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket() -> (Arc<TcpStream>, TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (Arc::new(listener.accept().unwrap().0), client)
+    }
+
+    fn is_closed(mut client: &TcpStream) -> bool {
+        client.set_nonblocking(true).unwrap();
+        std::io::Read::read(&mut client, &mut [0]).is_ok_and(|count| count == 0)
+    }
+
+    #[test]
+    fn the_least_harmful_goes_first() {
+        let connections = Connections::new(4, Duration::ZERO);
+        let sockets: Vec<_> = (0..4).map(|_| socket()).collect();
+        let places: Vec<_> = sockets.iter().map(|(ours, _)| connections.enter(Arc::clone(ours)).unwrap()).collect();
+        places[0].set(Phase::Busy);
+        places[1].set_stream(Arc::new(AtomicBool::new(false)));
+        places[3].set(Phase::Idle);
+        let mut newer = Vec::new();
+        for victim in [3, 2, 1] {
+            newer.push(connections.enter(socket().0).unwrap());
+            newer.last().unwrap().set(Phase::Busy);
+            assert!(is_closed(&sockets[victim].1), "{victim}");
+        }
+        assert!(connections.enter(socket().0).is_none() && !is_closed(&sockets[0].1));
+        drop(newer);
+        assert!(connections.enter(socket().0).is_some());
+    }
+
+    #[test]
+    fn a_stream_in_use_stays() {
+        let connections = Connections::new(1, Duration::ZERO);
+        let place = connections.enter(socket().0).unwrap();
+        place.set_stream(Arc::new(AtomicBool::new(true)));
+        assert!(connections.enter(socket().0).is_none());
+        let connections = Connections::new(1, Duration::from_secs(60));
+        let place = connections.enter(socket().0).unwrap();
+        place.set_stream(Arc::new(AtomicBool::new(false)));
+        assert!(connections.enter(socket().0).is_none() && !connections.make_room());
+    }
+}

@@ -1,0 +1,287 @@
+//! The HTTP endpoints without any socket: who may come in, which path and method is whose, and one answer to each request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tiny_http::{Header, Method};
+
+use crate::config::Config;
+use crate::connection::{Back, Job};
+use crate::dispatch::Dispatcher;
+use crate::error::Result;
+use crate::guard::{Guard, Refused};
+use crate::handler::Handler;
+use crate::http1::{self, Head, Reader, Refusal};
+use crate::identity::Key;
+use crate::transport::reply::{Full, Reply, header};
+use crate::transport::sse::Sse;
+use crate::workers::Workers;
+
+/// The paths that exist, as an error names them.
+const PATHS: &str = "GET /sse, POST /messages/, GET /healthz, GET /readyz";
+
+/// The endpoints of an MCP server over HTTP, without a socket: one call for each request.
+///
+/// Mount them into any blocking HTTP server: hand each request to [`answer`](Endpoints::answer) and write what comes back. For a `tiny_http::Server`
+/// there is [`take`](Endpoints::take).
+///
+/// ```
+/// use mcp_http_transport::{Config, Endpoints, Reply, Server};
+///
+/// let endpoints = Endpoints::new(Server::new("clock", "1.0.0"), &Config::new())?;
+/// let Reply::Full(answer) = endpoints.answer(&"GET".parse().unwrap(), "/healthz", &[], Vec::new()) else { unreachable!() };
+/// assert_eq!(answer.status.0, 200);
+/// # Ok::<(), mcp_http_transport::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Endpoints {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    back: Arc<dyn Back>,
+    guard: Guard,
+    sse: Sse,
+    base_path: String,
+    max_body: usize,
+    workers: Workers,
+    is_draining: AtomicBool,
+}
+
+/// What a path stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    Sse,
+    Messages,
+    Health,
+    Ready,
+}
+
+impl Route {
+    fn methods(self) -> &'static str {
+        match self {
+            Route::Sse | Route::Health | Route::Ready => "GET, HEAD, OPTIONS",
+            Route::Messages => "POST, OPTIONS",
+        }
+    }
+
+    fn allows(self, method: &Method) -> bool {
+        let name = method.as_str();
+        self.methods().split(", ").any(|allowed| allowed == name)
+    }
+}
+
+impl Endpoints {
+    /// The endpoints of `handler`. Of `config` counts what concerns HTTP, except for what belongs to a listener; the address in `host` decides whether
+    /// `Host` headers must name loopback.
+    ///
+    /// # Errors
+    /// When the settings make no sense, as [`serve`](crate::serve).
+    pub fn new(handler: impl Handler, config: &Config) -> Result<Endpoints> {
+        let config = config.clone().check()?;
+        let workers = Workers::new(config.limits.calls + config.limits.asks);
+        let back = Dispatcher::new(Arc::new(handler), &config.limits, workers.clone());
+        Ok(Endpoints::over(Arc::new(back), &config, workers))
+    }
+
+    pub(crate) fn over(back: Arc<dyn Back>, config: &Config, workers: Workers) -> Endpoints {
+        let shared = Shared {
+            guard: Guard::new(config, config.is_loopback()),
+            sse: Sse::new(config, Key::of_user()),
+            base_path: config.base_path.clone(),
+            max_body: config.max_body,
+            workers,
+            back,
+            is_draining: AtomicBool::new(false),
+        };
+        Endpoints { shared: Arc::new(shared) }
+    }
+
+    /// Answers one HTTP request. Blocks for as long as it takes to decide the answer, which for none of the endpoints includes waiting for a handler;
+    /// the body of a stream is read from the reply.
+    pub fn answer(&self, method: &Method, target: &str, headers: &[Header], body: Vec<u8>) -> Reply {
+        let head = match assemble(method, target, headers) {
+            Ok(head) => head,
+            Err(refusal) => return refused(refusal).into(),
+        };
+        if body.len() > self.shared.max_body {
+            return refused(Refusal::Bad { status: 413, why: "the body is over the limit" }).into();
+        }
+        let (reply, jobs) = match self.screen(&head) {
+            Ok(route) => self.exchange(route, &head, body),
+            Err(full) => (full.into(), Vec::new()),
+        };
+        jobs.into_iter().for_each(|job| self.run(job));
+        reply
+    }
+
+    /// Whether the path of `target` is one of ours.
+    pub(crate) fn knows(&self, target: &str) -> bool {
+        self.route(target.split('?').next().unwrap_or_default()).is_some()
+    }
+
+    /// The paths, with the prefix that a proxy puts before them.
+    pub(crate) fn paths(&self) -> String {
+        let base = &self.shared.base_path;
+        format!("{base}/sse, {base}/messages/, {base}/healthz, {base}/readyz")
+    }
+
+    pub(crate) fn max_body(&self) -> usize {
+        self.shared.max_body
+    }
+
+    /// Judges a request by its head: where it belongs, or why it goes no further.
+    pub(crate) fn screen(&self, head: &Head) -> std::result::Result<Route, Full> {
+        let route = self.route(head.path());
+        if let Some(route @ (Route::Health | Route::Ready)) = route {
+            return if route.allows(&head.method) { Ok(route) } else { Err(not_allowed(route)) };
+        }
+        self.admit(route, head).map_err(|full| self.with_cors(head, full))
+    }
+
+    fn admit(&self, route: Option<Route>, head: &Head) -> std::result::Result<Route, Full> {
+        let guard = &self.shared.guard;
+        let mut origins = head.headers("origin");
+        let place = guard
+            .check_place(head.host(), origins.next())
+            .and_then(|()| origins.try_for_each(|origin| guard.check_place(None, Some(origin))));
+        if let Err(Refused::Forbidden(why)) = place {
+            log::warn!("refused a request: {why}");
+            return Err(Full::text(403, why));
+        }
+        if self.shared.is_draining.load(Ordering::SeqCst) {
+            return Err(Full::text(503, "the server is shutting down").with("Retry-After", "1"));
+        }
+        if head.method == Method::Options {
+            let Some(route) = route else { return Err(unknown_path()) };
+            return Err(self.preflight(route, head));
+        }
+        if guard.check_token(head.header("authorization")).is_err() {
+            let why = "a token is needed: Authorization: Bearer, with the value of MCP_HTTP_TOKEN on the server";
+            return Err(Full::text(401, why).with("WWW-Authenticate", "Bearer"));
+        }
+        match route {
+            None => Err(unknown_path()),
+            Some(route) if route.allows(&head.method) => Ok(route),
+            Some(route) => Err(not_allowed(route)),
+        }
+    }
+
+    /// Answers a request that was let in. The jobs are calls; whoever writes the answer runs them, best after it.
+    pub(crate) fn exchange(&self, route: Route, head: &Head, body: Vec<u8>) -> (Reply, Vec<Job>) {
+        let shared = &self.shared;
+        let (reply, jobs) = match route {
+            Route::Health => (self.health(true), Vec::new()),
+            Route::Ready => (self.health(shared.back.is_ready() && !shared.is_draining.load(Ordering::SeqCst)), Vec::new()),
+            Route::Sse if head.method == Method::Head => (Full::new(200, "text/event-stream", Vec::new()).into(), Vec::new()),
+            Route::Sse => (shared.sse.open(&*shared.back, &shared.base_path, head), Vec::new()),
+            Route::Messages => {
+                let (full, jobs) = shared.sse.post(head, body);
+                (full.into(), jobs)
+            }
+        };
+        let reply = match reply {
+            Reply::Full(full) => Reply::Full(self.with_cors(head, full)),
+            Reply::Stream(mut body) => {
+                shared.guard.cors(head.header("origin")).iter().for_each(|(name, value)| body.add(name, value));
+                Reply::Stream(body)
+            }
+        };
+        (reply, jobs)
+    }
+
+    /// Runs a call on a worker.
+    pub(crate) fn run(&self, job: Job) {
+        self.shared.workers.run(job);
+    }
+
+    /// From now on everything new is refused; what runs may go on for `grace`. Then the streams end.
+    pub(crate) fn drain(&self, grace: Duration) {
+        self.shared.is_draining.store(true, Ordering::SeqCst);
+        self.shared.back.drain(grace);
+        self.shared.sse.finish();
+    }
+
+    /// Ends what is left.
+    pub(crate) fn cut(&self) {
+        self.shared.sse.cut();
+    }
+
+    fn health(&self, is_fine: bool) -> Reply {
+        if is_fine { Full::text(200, "ok").into() } else { Full::text(503, "not ready").into() }
+    }
+
+    fn route(&self, path: &str) -> Option<Route> {
+        let base = &self.shared.base_path;
+        let below = path.strip_prefix(base.as_str()).filter(|rest| !base.is_empty() && rest.starts_with('/'));
+        match below.unwrap_or(path) {
+            "/sse" => Some(Route::Sse),
+            "/messages" | "/messages/" => Some(Route::Messages),
+            "/healthz" => Some(Route::Health),
+            "/readyz" => Some(Route::Ready),
+            _ => None,
+        }
+    }
+
+    fn preflight(&self, route: Route, head: &Head) -> Full {
+        let mut full = Full::empty(204).with("Allow", route.methods());
+        let further = self.shared.guard.preflight(head.header("origin"), route.methods());
+        full.headers.extend(further.iter().filter_map(|(name, value)| header(name, value)));
+        full
+    }
+
+    fn with_cors(&self, head: &Head, mut full: Full) -> Full {
+        full.headers.extend(self.shared.guard.cors(head.header("origin")).iter().filter_map(|(name, value)| header(name, value)));
+        full
+    }
+}
+
+/// The answer to what is no request, or is too much.
+pub(crate) fn refused(refusal: Refusal) -> Full {
+    let why = match refusal {
+        Refusal::Bad { why, .. } => why,
+        Refusal::TimedOut => "the request was not complete in time",
+        Refusal::Closed | Refusal::Cut => "the request was not complete",
+    };
+    Full::text(refusal.status().unwrap_or(400), why)
+}
+
+fn unknown_path() -> Full {
+    Full::text(404, format!("there is nothing here; what there is: {PATHS}"))
+}
+
+fn not_allowed(route: Route) -> Full {
+    Full::text(405, format!("the method is not allowed here, only {}", route.methods())).with("Allow", route.methods())
+}
+
+/// A head from its parts, read as strictly as one from a socket. One without `Host` counts as HTTP/1.0.
+fn assemble(method: &Method, target: &str, headers: &[Header]) -> std::result::Result<Head, Refusal> {
+    let has_host = headers.iter().any(|header| header.field.equiv("Host"));
+    let mut text = format!("{method} {target} HTTP/1.{}\r\n", u8::from(has_host));
+    for header in headers.iter().filter(|header| !is_about_framing(header)) {
+        text.push_str(&format!("{}: {}\r\n", header.field, header.value));
+    }
+    text.push_str("\r\n");
+    let limits = http1::Limits {
+        head_bytes: text.len(),
+        body_bytes: 0,
+        head_deadline: Duration::from_secs(1),
+        body_deadline: Duration::ZERO,
+        idle: Duration::from_secs(1),
+    };
+    Reader::new().head(&mut Text(text.as_bytes()), &limits)
+}
+
+/// The body is here already, however it came.
+fn is_about_framing(header: &Header) -> bool {
+    ["Content-Length", "Transfer-Encoding", "Expect"].iter().any(|name| header.field.equiv(name))
+}
+
+struct Text<'t>(&'t [u8]);
+
+impl http1::Source for Text<'_> {
+    fn read_before(&mut self, buffer: &mut [u8], _: Instant) -> std::io::Result<usize> {
+        std::io::Read::read(&mut self.0, buffer)
+    }
+}

@@ -1,0 +1,47 @@
+//! From the text of one line or body to the messages in it, as far as the client's version allows.
+
+use std::sync::Arc;
+
+use crate::connection::{Link, Outlet};
+use crate::message::{Incoming, Kind, Malformed, Message};
+use crate::rpc_error::RpcError;
+use crate::version::Version;
+
+/// Reads what a client sent. Of an array, the parts that are no messages are answered at once, to `outlet`, and so is `initialize`, which may not be
+/// in one (2025-03-26 basic/lifecycle).
+pub(crate) fn read(bytes: Vec<u8>, link: &dyn Link, outlet: &Arc<dyn Outlet>) -> Result<Vec<Message>, Malformed> {
+    let text = String::from_utf8(bytes).map_err(|_| Malformed { id: None, error: RpcError::parse_error("this is not UTF-8") })?;
+    let parts = match Incoming::parse(text)? {
+        Incoming::One(message) => return Ok(vec![message]),
+        Incoming::Batch(_) if !link.version().is_some_and(Version::has_batches) => {
+            let error = RpcError::invalid_request("only clients that speak 2025-03-26 may send an array of messages");
+            return Err(Malformed { id: None, error });
+        }
+        Incoming::Batch(parts) => parts,
+    };
+    let mut messages = Vec::with_capacity(parts.len());
+    for part in parts {
+        let refusal = match part {
+            Ok(message) if message.kind() == Kind::Request && message.method() == "initialize" => {
+                Message::error(Some(message.id()), &RpcError::invalid_request("initialize must not be part of a batch"))
+            }
+            Ok(message) => {
+                messages.push(message);
+                continue;
+            }
+            Err(malformed) => answer(&malformed, link.version()),
+        };
+        // A client that is gone, or too slow, needs no answer.
+        drop(outlet.offer(refusal));
+    }
+    Ok(messages)
+}
+
+/// The answer to what is no message. One whose id could not be read has the id null, as JSON-RPC has it, and none for clients whose schema has no null
+/// there (2025-11-25 and later).
+pub(crate) fn answer(malformed: &Malformed, version: Option<Version>) -> Message {
+    match &malformed.id {
+        None if version.is_some_and(|version| version >= Version::V2025_11_25) => Message::error_without_id(&malformed.error),
+        id => Message::error(id.as_deref(), &malformed.error),
+    }
+}

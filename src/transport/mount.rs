@@ -1,0 +1,103 @@
+//! Mounting the endpoints into somebody's own `tiny_http::Server`.
+
+use std::io::{self, Read};
+use std::thread;
+
+use tiny_http::{Header, Request, Response};
+
+use crate::http1::{LAST_CHUNK, Version, Writer};
+use crate::transport::endpoints::Endpoints;
+use crate::transport::reply::{EventBody, Full, Reply};
+
+impl Endpoints {
+    /// Takes a request from the loop of a `tiny_http::Server` and answers it, or hands it back when its path is not one of ours.
+    ///
+    /// The body is read here, in the loop's thread; a stream gets a thread of its own.
+    ///
+    /// The server keeps its own faults, which our listener does not have (measured on tiny_http 0.12.0): a request with an absurd `Content-Length` aborts
+    /// the process; so do resets before the accept with `panic = "abort"`; running out of descriptors ends its accept loop for good; a client that
+    /// connects and sends nothing, or its request byte by byte, holds a thread for ever; in bursts connections may wait until another ends; ambiguous
+    /// framing is accepted. Let only clients in that you trust.
+    ///
+    /// ```no_run
+    /// use mcp_http_transport::{Config, Endpoints, Server};
+    ///
+    /// let endpoints = Endpoints::new(Server::new("clock", "1.0.0"), &Config::new())?;
+    /// let server = tiny_http::Server::http("127.0.0.1:3000").unwrap();
+    /// for request in server.incoming_requests() {
+    ///     if let Some(other) = endpoints.take(request) {
+    ///         other.respond(tiny_http::Response::from_string("my own page")).unwrap();
+    ///     }
+    /// }
+    /// # Ok::<(), mcp_http_transport::Error>(())
+    /// ```
+    #[must_use = "a request that comes back has not been answered"]
+    pub fn take(&self, mut request: Request) -> Option<Request> {
+        if !self.knows(request.url()) {
+            return Some(request);
+        }
+        let limit = self.max_body();
+        let mut body = Vec::new();
+        let read = request.as_reader().take(limit as u64 + 1).read_to_end(&mut body);
+        let reply = match read {
+            Ok(count) if count > limit => Full::text(413, "the body is over the limit").into(),
+            Ok(_) => self.answer(&request.method().clone(), &request.url().to_owned(), &request.headers().to_vec(), body),
+            Err(_) => return None,
+        };
+        let done = match reply {
+            Reply::Full(full) => respond(request, full),
+            Reply::Stream(body) => stream(request, body),
+        };
+        if let Err(error) = done {
+            log::debug!("a client did not wait for its answer: {error}");
+        }
+        None
+    }
+}
+
+fn respond(request: Request, full: Full) -> io::Result<()> {
+    let length = full.body.len();
+    let response = Response::new(full.status, full.headers, io::Cursor::new(full.body), Some(length), None);
+    request.respond(response.with_chunked_threshold(usize::MAX))
+}
+
+fn stream(request: Request, body: EventBody) -> io::Result<()> {
+    let is_old = *request.http_version() <= tiny_http::HTTPVersion(1, 0);
+    let writer = Writer::streaming(if is_old { Version::Http10 } else { Version::Http11 });
+    let headers: Vec<Header> = body.headers().to_vec();
+    let mut output = request.into_writer();
+    let copy = move || {
+        let copied = writer.stream(200, headers).and_then(|head| {
+            output.write_all(&head)?;
+            output.flush()?;
+            body.write_to(&mut Chunks { output: &mut *output, writer })?;
+            if !is_old {
+                output.write_all(LAST_CHUNK)?;
+            }
+            output.flush()
+        });
+        if let Err(error) = copied {
+            log::debug!("a client left its stream: {error}");
+        }
+    };
+    thread::Builder::new().name("mounted-stream".to_owned()).spawn(copy).map(drop)
+}
+
+/// Frames what is written as chunks.
+struct Chunks<'o> {
+    output: &'o mut (dyn io::Write + Send),
+    writer: Writer,
+}
+
+impl io::Write for Chunks<'_> {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        let mut chunk = Vec::with_capacity(part.len() + 16);
+        self.writer.chunk(&mut chunk, part)?;
+        self.output.write_all(&chunk)?;
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}

@@ -1,0 +1,419 @@
+//! One event stream to one client: a bounded queue with one writer, and a short cut past both while they have nothing to do.
+//!
+//! The order of events is the order of [`send`](EventStream::send). The queue is a crossbeam channel that ends in the thread of the stream, which
+//! writes to the socket. `load.count` is what was put into the queue and is not written yet; a sender that finds it 0 and the socket free writes
+//! by itself and spares the writer's waking. Why that cannot overtake anything: the count is read and the socket is taken in one step under the
+//! lock of `load`; whoever enqueues counts first, under the same lock; and the writer counts down only after it has written.
+
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::connection::{Gone, Outlet};
+use crate::event;
+use crate::message::{Kind, Message};
+use crate::transport::wire::{write_all, write_at_once};
+
+/// Up to this size an event is put together before it is written.
+const SMALL: usize = 16 * 1024;
+
+/// Room in the queue for the signals that are no messages.
+const SIGNALS: usize = 4;
+
+/// What bounds a stream.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    pub messages: usize,
+    pub bytes: usize,
+    pub write_deadline: Duration,
+}
+
+/// The sending half.
+pub(crate) struct EventStream {
+    bounds: Bounds,
+    queue: Sender<Box<Item>>,
+    load: Mutex<Load>,
+    has_room: Condvar,
+    wire: Mutex<Wire>,
+    /// The socket once more, for whoever ends the stream while its writer is stuck.
+    socket: OnceLock<Arc<TcpStream>>,
+}
+
+/// The half of the stream's own thread. Dropping it ends the stream.
+pub(crate) struct Feed {
+    stream: Arc<EventStream>,
+    queue: Receiver<Box<Item>>,
+    keep_alive: Duration,
+}
+
+/// One event: what goes before the message, and the message.
+enum Item {
+    Event {
+        before: String,
+        message: Option<Message>,
+    },
+    /// Something happened that the writer should see.
+    Signal,
+}
+
+#[derive(Default)]
+struct Load {
+    count: usize,
+    bytes: usize,
+    is_finished: bool,
+    is_gone: bool,
+    /// `list_changed` notifications that found no room: one of a kind says it all.
+    late: Vec<Message>,
+}
+
+/// The way to the client, once it is known.
+#[derive(Default)]
+struct Wire {
+    socket: Option<Arc<TcpStream>>,
+    is_chunked: bool,
+    /// The end of an event that a thread that must not wait has begun.
+    rest: Vec<u8>,
+}
+
+impl Item {
+    fn message(message: Message) -> Item {
+        Item::Event { before: String::new(), message: Some(message) }
+    }
+
+    fn parts(&self) -> [&str; 3] {
+        match self {
+            Item::Signal => ["", "", ""],
+            Item::Event { before, message: None } => [before, "", ""],
+            Item::Event { before, message: Some(message) } if before.is_empty() => [event::MESSAGE, message.as_str(), event::END],
+            Item::Event { before, message: Some(message) } => [before, message.as_str(), event::END],
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
+    }
+}
+
+/// Makes a stream that carries a comment whenever it was quiet for `keep_alive`.
+pub(crate) fn stream(bounds: Bounds, keep_alive: Duration) -> (Arc<EventStream>, Feed) {
+    let (sender, receiver) = bounded(bounds.messages + SIGNALS);
+    let stream = EventStream {
+        bounds,
+        queue: sender,
+        load: Mutex::default(),
+        has_room: Condvar::new(),
+        wire: Mutex::default(),
+        socket: OnceLock::new(),
+    };
+    let stream = Arc::new(stream);
+    (Arc::clone(&stream), Feed { stream, queue: receiver, keep_alive })
+}
+
+impl EventStream {
+    /// Sends an event that is no message, such as the first ones of a stream. Complete text, with its blank line.
+    pub fn open_with(&self, text: String) -> Result<(), Gone> {
+        self.put(Item::Event { before: text, message: None }, Patience::None)
+    }
+
+    /// Sends a message as an event that has an id.
+    pub fn send_with_id(&self, id: &str, message: Message) -> Result<(), Gone> {
+        self.put(Item::Event { before: event::message_with_id(id), message: Some(message) }, Patience::UntilRoom)
+    }
+
+    /// What is queued still goes out, then the stream ends.
+    pub fn finish(&self) {
+        self.lock().is_finished = true;
+        self.signal();
+    }
+
+    /// The stream ends now, also when its writer is stuck.
+    pub fn cut(&self) {
+        self.lock().is_gone = true;
+        self.has_room.notify_all();
+        if let Some(socket) = self.socket.get() {
+            // A socket that cannot be shut down is shut already.
+            drop(socket.shutdown(Shutdown::Both));
+        }
+        self.signal();
+    }
+
+    pub fn is_open(&self) -> bool {
+        let load = self.lock();
+        !load.is_gone && !load.is_finished
+    }
+
+    fn put(&self, item: Item, patience: Patience) -> Result<(), Gone> {
+        let size = item.len();
+        let mut load = self.lock();
+        if load.is_gone || load.is_finished {
+            return Err(Gone);
+        }
+        if load.count == 0 {
+            if let Some(wire) = self.free_wire() {
+                drop(load);
+                return self.write_past_queue(wire, &item, patience);
+            }
+        }
+        let deadline = Instant::now() + self.bounds.write_deadline;
+        while load.count > 0 && (load.count >= self.bounds.messages || load.bytes + size > self.bounds.bytes) {
+            if patience == Patience::None {
+                return self.overflow(load, item);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                drop(load);
+                log::warn!("a client did not read for {:?}: its stream is dropped", self.bounds.write_deadline);
+                self.cut();
+                return Err(Gone);
+            }
+            load = self.has_room.wait_timeout(load, left).unwrap_or_else(PoisonError::into_inner).0;
+            if load.is_gone || load.is_finished {
+                return Err(Gone);
+            }
+        }
+        load.count += 1;
+        load.bytes += size;
+        // There is room: the count is bounded below the capacity. Sent under the lock, so that the queue has the order of the counts.
+        self.queue.try_send(Box::new(item)).map_err(|_| Gone)
+    }
+
+    /// The queue is full and nobody waits: what a later one replaces is left out, `list_changed` is kept for later, for anything else the client is
+    /// too slow.
+    fn overflow(&self, mut load: MutexGuard<'_, Load>, item: Item) -> Result<(), Gone> {
+        if let Item::Event { message: Some(message), .. } = item {
+            if message.kind() == Kind::Notification {
+                let method = message.method();
+                if method == "notifications/progress" {
+                    return Ok(());
+                }
+                if method.ends_with("/list_changed") {
+                    if !load.late.iter().any(|late| late.method() == method) {
+                        drop(method);
+                        load.late.push(message);
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        drop(load);
+        log::warn!(
+            "a client reads too slowly: more than {} messages or {} bytes wait for it, its stream is dropped",
+            self.bounds.messages,
+            self.bounds.bytes
+        );
+        self.cut();
+        Err(Gone)
+    }
+
+    fn free_wire(&self) -> Option<MutexGuard<'_, Wire>> {
+        let wire = match self.wire.try_lock() {
+            Ok(wire) => wire,
+            Err(TryLockError::Poisoned(wire)) => wire.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        (wire.socket.is_some() && wire.rest.is_empty()).then_some(wire)
+    }
+
+    fn write_past_queue(&self, mut wire: MutexGuard<'_, Wire>, item: &Item, patience: Patience) -> Result<(), Gone> {
+        let written = match patience {
+            Patience::UntilRoom => wire.write(item, self.bounds.write_deadline),
+            Patience::None => wire.write_what_fits(item),
+        };
+        if written.is_ok() && !wire.rest.is_empty() {
+            // The writer finishes it; until then nobody else finds the count at 0.
+            let mut load = self.lock();
+            load.count += 1;
+            drop(self.queue.try_send(Box::new(Item::Signal)));
+        }
+        drop(wire);
+        written.map_err(|_| {
+            self.cut();
+            Gone
+        })
+    }
+
+    /// Wakes the writer. When its queue has no room for a signal it is awake.
+    fn signal(&self) {
+        let mut load = self.lock();
+        if self.queue.try_send(Box::new(Item::Signal)).is_ok() {
+            load.count += 1;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Load> {
+        self.load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    UntilRoom,
+    None,
+}
+
+impl Outlet for EventStream {
+    fn send(&self, message: Message) -> Result<(), Gone> {
+        self.put(Item::message(message), Patience::UntilRoom)
+    }
+
+    fn offer(&self, message: Message) -> Result<(), Gone> {
+        self.put(Item::message(message), Patience::None)
+    }
+}
+
+/// What the stream's own thread gets to do next.
+pub(crate) enum Next {
+    /// Write this.
+    Text(String),
+    /// The stream is over; what was queued has been given out.
+    End,
+}
+
+impl Feed {
+    /// Gives the stream the socket to write to; the head of the answer is written already.
+    pub fn attach(&self, socket: Arc<TcpStream>, is_chunked: bool) {
+        let mut wire = self.stream.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        wire.socket = Some(Arc::clone(&socket));
+        drop(self.stream.socket.set(socket));
+        wire.is_chunked = is_chunked;
+    }
+
+    /// Writes to the socket until the stream ends or the client is gone. True when it ended well, with everything written.
+    pub fn run(&self) -> bool {
+        let deadline = self.stream.bounds.write_deadline;
+        loop {
+            let item = self.receive();
+            let mut wire = self.stream.wire.lock().unwrap_or_else(PoisonError::into_inner);
+            let written = match &item {
+                Ok(Some(item)) => wire.write(item, deadline),
+                Ok(None) => wire.write(&Item::Event { before: event::KEEP_ALIVE.to_owned(), message: None }, deadline),
+                Err(Gone) => wire.finish(deadline),
+            };
+            drop(wire);
+            match (item, written) {
+                (Ok(Some(item)), Ok(())) => self.done(&item),
+                (Ok(None), Ok(())) => {}
+                (Err(Gone), Ok(())) => return !self.stream.lock().is_gone,
+                (_, Err(error)) => {
+                    log::debug!("a client left its stream: {error}");
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// The next piece of the stream as text, for a writer that is not ours. Waits for one keep-alive interval at most.
+    pub fn next(&self) -> Next {
+        loop {
+            let text = match self.receive() {
+                Ok(Some(item)) => {
+                    let text = item.parts().concat();
+                    self.done(&item);
+                    text
+                }
+                Ok(None) => event::KEEP_ALIVE.to_owned(),
+                Err(Gone) => return Next::End,
+            };
+            if !text.is_empty() {
+                return Next::Text(text);
+            }
+        }
+    }
+
+    /// The next item; none when it is time to say that we are still there; an error at the end of the stream.
+    fn receive(&self) -> Result<Option<Box<Item>>, Gone> {
+        let load = self.stream.lock();
+        if load.is_gone || (load.is_finished && load.count == 0) {
+            return Err(Gone);
+        }
+        drop(load);
+        match self.queue.recv_timeout(self.keep_alive) {
+            Ok(item) => Ok(Some(item)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Gone),
+        }
+    }
+
+    fn done(&self, item: &Item) {
+        let mut load = self.stream.lock();
+        load.count = load.count.saturating_sub(1);
+        load.bytes = load.bytes.saturating_sub(item.len());
+        if load.count < self.stream.bounds.messages {
+            if let Some(late) = load.late.pop() {
+                let item = Item::message(late);
+                load.count += 1;
+                load.bytes += item.len();
+                drop(self.stream.queue.try_send(Box::new(item)));
+            }
+        }
+        drop(load);
+        self.stream.has_room.notify_all();
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.stream.cut();
+    }
+}
+
+impl Wire {
+    /// Writes an event whole, and before it what is left of the last one.
+    fn write(&mut self, item: &Item, deadline: Duration) -> io::Result<()> {
+        let Some(socket) = self.socket.clone() else { return Ok(()) };
+        // A slow line gets the time again for each mebibyte.
+        let deadline = Instant::now() + deadline * (1 + (item.len() >> 20) as u32);
+        if !self.rest.is_empty() {
+            write_all(&socket, &mut [IoSlice::new(&self.rest)], deadline)?;
+            self.rest = Vec::new();
+        }
+        let [before, text, after] = item.parts();
+        if item.len() <= SMALL {
+            return match self.assemble(item) {
+                whole if whole.is_empty() => Ok(()),
+                whole => write_all(&socket, &mut [IoSlice::new(&whole)], deadline),
+            };
+        }
+        let (head, tail) = if self.is_chunked {
+            (format!("{:x}\r\n{before}", item.len()), format!("{after}\r\n"))
+        } else {
+            (before.to_owned(), after.to_owned())
+        };
+        write_all(&socket, &mut [IoSlice::new(head.as_bytes()), IoSlice::new(text.as_bytes()), IoSlice::new(tail.as_bytes())], deadline)
+    }
+
+    /// Writes as much of an event as goes without waiting, and keeps the rest.
+    fn write_what_fits(&mut self, item: &Item) -> io::Result<()> {
+        let Some(socket) = self.socket.clone() else { return Ok(()) };
+        let whole = self.assemble(item);
+        let written = write_at_once(&socket, &whole)?;
+        if written < whole.len() {
+            self.rest = whole[written..].to_vec();
+        }
+        Ok(())
+    }
+
+    fn assemble(&self, item: &Item) -> Vec<u8> {
+        let parts = item.parts();
+        let mut whole = Vec::with_capacity(item.len() + 16);
+        if self.is_chunked && item.len() > 0 {
+            whole.extend_from_slice(format!("{:x}\r\n", item.len()).as_bytes());
+        }
+        parts.iter().for_each(|part| whole.extend_from_slice(part.as_bytes()));
+        if self.is_chunked && item.len() > 0 {
+            whole.extend_from_slice(b"\r\n");
+        }
+        whole
+    }
+
+    fn finish(&mut self, deadline: Duration) -> io::Result<()> {
+        self.write(&Item::Signal, deadline)?;
+        match &self.socket {
+            Some(socket) if self.is_chunked => write_all(socket, &mut [IoSlice::new(b"0\r\n\r\n")], Instant::now() + deadline),
+            _ => Ok(()),
+        }
+    }
+}

@@ -17,6 +17,8 @@ mod identity;
 mod json;
 mod line;
 mod message;
+#[cfg(feature = "run")]
+mod reload;
 mod rpc_error;
 mod serve;
 mod slots;

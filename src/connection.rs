@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const DEPTH: usize = 64;
 
 /// The way to a client ended: it left, was dropped for not reading, or its session is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gone;
 
 impl fmt::Display for Gone {
@@ -43,6 +43,11 @@ pub(crate) trait Outlet: Send + Sync {
     /// Ends the current response stream early, where the transport and the version have that (2025-11-25 transports, SSE polling). The client
     /// comes back for the rest.
     fn close_stream(&self) {}
+
+    /// Whether a stream is open on which messages outside of any call reach the client now.
+    fn is_listening(&self) -> bool {
+        true
+    }
 }
 
 /// One client as a front presents it to a back.
@@ -79,6 +84,7 @@ pub(crate) trait Link: Send + Sync {
     fn version(&self) -> Option<Version>;
 
     /// Whether a call is running or waiting.
+    #[allow(dead_code, reason = "used by Streamable HTTP")]
     fn is_busy(&self) -> bool;
 
     /// The client is gone: everything it waits for is cancelled.

@@ -30,6 +30,7 @@ impl Dispatcher {
             calls_per_session: limits.calls_per_session,
             waiting_calls: limits.waiting_calls,
             waiting_bytes: limits.waiting_bytes,
+            asks: limits.asks,
         };
         let slots = Slots::new(bounds, workers);
         Dispatcher { handler, slots, peers: Mutex::default(), is_draining: AtomicBool::new(false) }
@@ -61,7 +62,8 @@ impl Back for Dispatcher {
         self.peers().iter().for_each(|peer| peer.hang_up());
         if !self.slots.wait_until_quiet(grace) {
             log::warn!("calls are still running after {grace:?}: they are cancelled");
-            self.peers().iter().for_each(|peer| peer.close());
+            let error = RpcError::internal("the server is shutting down");
+            self.peers().iter().for_each(|peer| peer.abandon(&error));
         }
     }
 }
@@ -114,7 +116,7 @@ impl Driver {
             return None;
         }
         let (number, size) = (call.number, message.as_str().len());
-        let open = OpenCall { handler: Arc::clone(&self.handler), peer: Arc::clone(&self.peer), call, is_answered: false };
+        let open = OpenCall { handler: Arc::clone(&self.handler), peer: Arc::clone(&self.peer), call };
         let job = Box::new(move || open.run(Request::new(message)));
         match self.peer.slots.admit(self.peer.lane, number, size, job) {
             Admission::Run(job) => Some(job),
@@ -171,12 +173,10 @@ struct OpenCall {
     handler: Arc<dyn Handler>,
     peer: Arc<Peer>,
     call: Arc<Call>,
-    is_answered: bool,
 }
 
 impl OpenCall {
-    fn run(mut self, request: Request) {
-        self.is_answered = true;
+    fn run(self, request: Request) {
         if self.call.is_cancelled() {
             return;
         }
@@ -196,7 +196,7 @@ impl OpenCall {
             Err(error) => Message::error(Some(&self.call.id), &error),
         };
         self.peer.end(&self.call);
-        if self.call.send(answer).is_err() {
+        if self.call.takes_answer() && self.call.outlet.send(answer).is_err() {
             log::debug!("the answer to {} finds its client gone", self.call.id);
         }
     }
@@ -212,7 +212,7 @@ impl OpenCall {
 impl Drop for OpenCall {
     fn drop(&mut self) {
         self.peer.end(&self.call);
-        if !self.is_answered && !self.call.is_cancelled() {
+        if self.call.takes_answer() {
             let error = RpcError::internal("too many calls are waiting already: try again when one of them has been answered");
             drop(self.call.outlet.offer(Message::error(Some(&self.call.id), &error)));
         }

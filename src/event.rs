@@ -18,6 +18,7 @@ pub(crate) const MESSAGE: &str = "event: message\ndata: ";
 pub(crate) const END: &str = "\n\n";
 
 /// What goes before the text of a message that has an event id.
+#[allow(dead_code, reason = "used by Streamable HTTP")]
 pub(crate) fn message_with_id(id: &str) -> String {
     format!("event: message\nid: {id}\ndata: ")
 }

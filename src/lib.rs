@@ -1,4 +1,6 @@
-//! Edit your MCP server; your client never notices.
+//! The guide, which is README.md, and the names that an embedder uses.
+//!
+#![doc = include_str!("../README.md")]
 
 #[cfg(all(feature = "run", unix))]
 mod child;
@@ -7,11 +9,15 @@ mod child;
 pub mod cli;
 mod config;
 mod connection;
+#[cfg(feature = "run")]
+mod demo;
 mod dispatch;
 mod error;
 mod event;
 mod guard;
 mod handler;
+#[cfg(all(feature = "run", unix))]
+mod hold;
 mod http1;
 mod identity;
 mod json;
@@ -21,6 +27,7 @@ mod message;
 mod reload;
 mod rpc_error;
 mod serve;
+mod server;
 mod slots;
 mod transport;
 mod version;
@@ -39,6 +46,10 @@ pub use json::Json;
 pub use message::{Kind, Message};
 pub use rpc_error::RpcError;
 pub use serve::{Service, serve};
+pub use server::{
+    Args, Blob, Completion, CompletionArgument, CompletionRef, Content, Prompt, PromptMessage, PromptResult, ReadResult, Resource,
+    ResourceContents, ResourceTemplate, Server, ServerHandle, Tool, ToolError, ToolResult, Type, UriMatch,
+};
 pub use transport::endpoints::Endpoints;
 pub use transport::reply::{EventBody, Full, Reply};
 pub use version::Version;

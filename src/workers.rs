@@ -40,20 +40,27 @@ impl Workers {
             log::error!("all {} worker threads are busy: a call is refused", self.most);
             return;
         }
-        let (idle, alive) = (self.idle.clone(), Arc::clone(&self.alive));
+        let (idle, counted) = (self.idle.clone(), Counted(Arc::clone(&self.alive)));
+        // The new thread brings its first job along: handed over later, it could wait behind somebody else's that runs for ever.
         let work = move || {
+            let _counted = counted;
+            job();
             while let Ok(job) = idle.recv_timeout(IDLE) {
                 job();
             }
-            alive.fetch_sub(1, Ordering::Relaxed);
         };
-        match thread::Builder::new().name("worker".to_owned()).stack_size(STACK).spawn(work) {
-            Ok(_) => drop(self.jobs.send_timeout(job, IDLE)),
-            Err(error) => {
-                self.alive.fetch_sub(1, Ordering::Relaxed);
-                log::error!("cannot start a worker thread: {error}: a call is refused");
-            }
+        if let Err(error) = thread::Builder::new().name("worker".to_owned()).stack_size(STACK).spawn(work) {
+            log::error!("cannot start a worker thread: {error}: a call is refused");
         }
+    }
+}
+
+/// A thread that is alive, or about to be.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -68,11 +75,15 @@ mod tests {
         let (done, results) = bounded(4);
         for _ in 0..2 {
             let held = held.clone();
-            workers.run(Box::new(move || drop(held.recv())));
+            workers.run(Box::new(move || {
+                held.recv().ok();
+            }));
         }
         for n in 0..4 {
             let done = done.clone();
-            workers.run(Box::new(move || drop(done.send(n))));
+            workers.run(Box::new(move || {
+                done.send(n).ok();
+            }));
             assert_eq!(results.recv_timeout(Duration::from_secs(5)), Ok(n));
         }
         drop(hold);
@@ -82,7 +93,9 @@ mod tests {
     fn beyond_the_bound_a_job_is_dropped() {
         let workers = Workers::new(1);
         let (hold, held) = bounded::<()>(0);
-        workers.run(Box::new(move || drop(held.recv())));
+        workers.run(Box::new(move || {
+            held.recv().ok();
+        }));
         let (alive, dropped) = bounded::<()>(0);
         workers.run(Box::new(move || drop(alive)));
         assert!(dropped.recv_timeout(Duration::from_secs(5)).is_err_and(|error| error.is_disconnected()));

@@ -22,6 +22,8 @@ const LARGE_STACK: usize = 2 << 20;
 
 /// How long after the end of the process its pipes may stay open: a process outside our reach can hold them.
 const DRAIN: Duration = Duration::from_millis(200);
+/// How long the callback may then take for all that was still in the pipes. What comes later is not told.
+const CALLBACKS: Duration = Duration::from_secs(5);
 /// Nobody waits longer on a rung; keeps the arithmetic of instants in range.
 const MAX_RUNG: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -128,7 +130,7 @@ impl Life {
     }
 
     fn start_threads(self: &Arc<Life>, stdout: ChildStdout, stderr: ChildStderr, by_step: bool) -> io::Result<()> {
-        let (life, pipe) = (Arc::clone(self), Output { pipe: stdout, over: Arc::clone(&self.over) });
+        let (life, pipe) = (Arc::clone(self), Output::new(stdout, &self.over));
         thread("child-stdout", LARGE_STACK, move || {
             let _open = OpenPipe(&life);
             output::read_lines(pipe, output::MAX_LINE, |piece| {
@@ -138,7 +140,7 @@ impl Life {
                 });
             });
         })?;
-        let (life, pipe) = (Arc::clone(self), Output { pipe: stderr, over: Arc::clone(&self.over) });
+        let (life, pipe) = (Arc::clone(self), Output::new(stderr, &self.over));
         thread("child-stderr", SMALL_STACK, move || {
             let _open = OpenPipe(&life);
             let mut first = by_step;
@@ -304,14 +306,19 @@ impl Life {
             status
         };
         self.changed.notify_all();
-        self.wait_until(Instant::now() + DRAIN, |state| (state.open_pipes == 0).then_some(()));
+        self.wait_drained(DRAIN);
         self.over.raise();
+        self.wait_drained(CALLBACKS);
         let exit = self.exit(status);
         self.changed.notify_all();
         let last = lock(&self.on_event).take();
         if let Some(mut on_event) = last {
             on_event(ChildEvent::Exited(exit));
         }
+    }
+
+    fn wait_drained(&self, timeout: Duration) {
+        self.wait_until(Instant::now() + timeout, |state| (state.open_pipes == 0).then_some(()));
     }
 
     /// Waits for the process to end and leaves it a zombie; false when it has been reaped, by whomever.

@@ -41,7 +41,7 @@ fn line(child: &mut Running) -> String {
 
 #[test]
 fn the_step_becomes_the_command_without_a_trace() {
-    let spawner = Spawner::with(Some(step())).unwrap();
+    let spawner = Spawner::with(Some(step()), false).unwrap();
     let mut given = sh("echo $$ \"$MCP_EXEC_STEP\" \"$MCP_FRONT_CHILD\" $PPID; echo \"$0 $1\"; tr '\\0' ' ' < /proc/$$/cmdline; echo; cat");
     given.program = "sh".into();
     given.args.extend(["zero".into(), "one two".into()]);
@@ -55,7 +55,7 @@ fn the_step_becomes_the_command_without_a_trace() {
 
 #[test]
 fn the_step_reports_what_keeps_the_program_from_being_executed() {
-    let (spawner, dir) = (Spawner::with(Some(step())).unwrap(), TempDir::new("child-step-fails"));
+    let (spawner, dir) = (Spawner::with(Some(step()), false).unwrap(), TempDir::new("child-step-fails"));
     let busy = dir.path().join("busy");
     fs::copy("/bin/sh", &busy).unwrap();
     let writer = fs::OpenOptions::new().append(true).open(&busy).unwrap();
@@ -101,7 +101,7 @@ fn say(text: impl fmt::Display) {
 #[test]
 fn the_front() {
     let Ok(play) = env::var(PLAY) else { return };
-    let spawner = Spawner::with(Some(step())).unwrap();
+    let spawner = Spawner::with(Some(step()), true).unwrap();
     match play.as_str() {
         "is killed" => {
             let mut child = Running::start(&spawner, &sh("trap '' TERM HUP PIPE; echo up; exec sleep 60"));
@@ -161,7 +161,7 @@ fn has_many(spawner: &Spawner) {
 
 fn has_orphans(spawner: &Spawner) {
     // Not from the spawner, as in a program that embeds us.
-    let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+    let mut other = Command::new("sleep").arg("60").stdout(Stdio::null()).spawn().unwrap();
     // One that keeps its mark and has lost its parent; and one that has lost its mark and has a child, found by the tree.
     let script = "(setsid sleep 60 & echo $!); setsid env -i /bin/sh -c 'trap \"\" TERM; sleep 60 & echo $!; echo $$; wait' & cat; exit 0";
     let mut child = Running::start(spawner, &sh(script));

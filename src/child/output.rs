@@ -17,6 +17,8 @@ pub(super) const MAX_LINE: usize = 64 << 20;
 pub(super) const MAX_STDERR_LINE: usize = 64 << 10;
 const TAIL: usize = 64 << 10;
 const BUFFER: usize = 64 << 10;
+/// More than this no pipe holds, as systems are set up.
+const MAX_PIPE: usize = 1 << 20;
 
 /// Wakes every thread that waits on a pipe of the child: a grandchild can hold its other end open long after the child is gone.
 pub(super) struct Over {
@@ -48,15 +50,36 @@ impl Over {
     }
 }
 
-/// A pipe that ends when it is over.
+/// A pipe that ends when it is over: then what lies in it is still read, and nothing is waited for.
 pub(super) struct Output<P> {
-    pub(super) pipe: P,
-    pub(super) over: Arc<Over>,
+    pipe: P,
+    over: Arc<Over>,
+    /// What may still be read once it is over: somebody who holds the other end could write for ever.
+    rest: usize,
+}
+
+impl<P: Read + AsFd> Output<P> {
+    pub(super) fn new(pipe: P, over: &Arc<Over>) -> Output<P> {
+        Output { pipe, over: Arc::clone(over), rest: MAX_PIPE }
+    }
+
+    fn is_ready(&self) -> bool {
+        poll(&mut [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
 }
 
 impl<P: Read + AsFd> Read for Output<P> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.over.or_ready(&self.pipe, PollFlags::POLLIN) { self.pipe.read(buffer) } else { Ok(0) }
+        if self.over.or_ready(&self.pipe, PollFlags::POLLIN) {
+            return self.pipe.read(buffer);
+        }
+        if self.rest == 0 || !self.is_ready() {
+            return Ok(0);
+        }
+        let size = buffer.len().min(self.rest);
+        let read = self.pipe.read(&mut buffer[..size])?;
+        self.rest -= read;
+        Ok(read)
     }
 }
 
@@ -194,6 +217,18 @@ mod tests {
         let long = [vec![b'x'; 300_000], b"\nnext\n".to_vec()].concat();
         assert_eq!(pieces(&long, 10), [Piece::Oversized(300_000), line("next")]);
         assert_eq!(pieces(b"123456", 4), [Piece::Oversized(6)]);
+    }
+
+    #[test]
+    fn what_lies_in_a_pipe_that_is_over_is_read_and_no_more_is_waited_for() {
+        use std::io::Write as _;
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let over = Arc::new(Over::new().unwrap());
+        ours.write_all(b"one\ntwo").unwrap();
+        over.raise();
+        let mut lines = Vec::new();
+        read_lines(Output::new(theirs, &over), 10, |piece| lines.push(piece));
+        assert_eq!(lines, [line("one"), line("two")]);
     }
 
     #[test]

@@ -55,13 +55,15 @@ impl Spawner {
     /// In a program that called [`exec_step`](super::exec_step), and so is ours to command, children die with this process, and it adopts
     /// their orphans: from now on all its children must be spawned here. In any other program neither is the case.
     pub(crate) fn start() -> Result<Spawner> {
-        Spawner::with(Step::available())
+        let step = Step::available();
+        let adopt = step.is_some();
+        Spawner::with(step, adopt)
     }
 
-    pub(super) fn with(step: Option<Step>) -> Result<Spawner> {
+    pub(super) fn with(step: Option<Step>, adopt: bool) -> Result<Spawner> {
         let (requests, received) = bounded(QUEUE);
         let children = Arc::new(Mutex::new(Children::default()));
-        let adopting = step.is_some() && adopt_orphans();
+        let adopting = adopt && adopt_orphans();
         let known = Arc::clone(&children);
         life::thread("child-spawner", SMALL_STACK, move || spawn_all(&received, &known, adopting))
             .map_err(|error| Error::io("cannot start a thread to spawn processes", error))?;

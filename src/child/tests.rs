@@ -119,7 +119,7 @@ pub(super) fn is_dead(pid: i32) -> bool {
 }
 
 fn spawner() -> Spawner {
-    Spawner::with(None).unwrap()
+    Spawner::with(None, false).unwrap()
 }
 
 #[test]
@@ -173,6 +173,25 @@ fn everything_said_before_the_end_arrives_before_the_exit() {
         assert_eq!(child.line(), format!("line {number}"));
     }
     assert_eq!(child.exit().status.unwrap().code(), Some(7));
+}
+
+#[test]
+fn a_slow_callback_still_gets_what_was_written_before_the_end() {
+    let (sender, events) = bounded(10_000);
+    let (open, gate) = bounded::<()>(0);
+    let on_event = move |event| {
+        // Holds the reader at the first line until the gate is opened, by dropping its other side.
+        let _ = gate.recv_timeout(DEADLINE);
+        assert!(!sender.try_send(event).is_err_and(|error| error.is_full()));
+    };
+    let child = spawner().spawn(&sh("i=0; while [ $i -lt 5000 ]; do echo line $i; i=$((i+1)); done"), on_event).unwrap();
+    let stat = format!("/proc/{}", child.pid());
+    until("it is reaped", || !Path::new(&stat).exists());
+    drop(open);
+    for number in 0..5000 {
+        assert!(matches!(events.recv_timeout(DEADLINE), Ok(ChildEvent::Line(line)) if line == format!("line {number}")), "{number}");
+    }
+    assert!(matches!(events.recv_timeout(DEADLINE), Ok(ChildEvent::Exited(_))));
 }
 
 #[test]

@@ -154,6 +154,7 @@ impl Session {
         if let Some(missing) = requests.iter().find_map(|request| self.lacks(request)) {
             return Err(AskError::Unsupported(missing));
         }
+        let lent = Lent::new(self)?;
         let mut waiting = Vec::with_capacity(requests.len());
         let mut result = Ok(());
         for request in requests {
@@ -166,12 +167,16 @@ impl Session {
                 break;
             }
         }
-        let lent = Lent::new(self);
         let mut answers = Vec::with_capacity(waiting.len());
         for (number, answered, deadline) in waiting {
             if result.is_ok() {
                 match self.wait(&answered, deadline) {
                     Ok(answer) => answers.push(answer),
+                    Err(error @ AskError::Refused(_)) => {
+                        // This one is answered; only those behind it are not needed any more.
+                        result = Err(error);
+                        continue;
+                    }
                     Err(error) => result = Err(error),
                 }
             }
@@ -266,14 +271,14 @@ impl fmt::Debug for Session {
 struct Lent<'s>(Option<(&'s Peer, &'s Arc<Call>)>);
 
 impl<'s> Lent<'s> {
-    fn new(session: &'s Session) -> Lent<'s> {
-        let Some(call) = &session.call else { return Lent(None) };
+    fn new(session: &'s Session) -> Result<Lent<'s>, AskError> {
+        let Some(call) = &session.call else { return Ok(Lent(None)) };
         let mut asking = call.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        *asking += 1;
-        if *asking == 1 {
-            session.peer.slots.pause(session.peer.lane);
+        if *asking == 0 && !session.peer.slots.pause(session.peer.lane) {
+            return Err(AskError::TooMany);
         }
-        Lent(Some((&session.peer, call)))
+        *asking += 1;
+        Ok(Lent(Some((&session.peer, call))))
     }
 }
 

@@ -5,19 +5,19 @@ use super::*;
 const SOON: Duration = Duration::from_secs(5);
 
 fn slots(calls: usize, calls_per_session: usize) -> Arc<Slots> {
-    Slots::new(Bounds { calls, calls_per_session, waiting_calls: 3, waiting_bytes: 100 }, Workers::new(16))
+    Slots::new(Bounds { calls, calls_per_session, waiting_calls: 3, waiting_bytes: 100, asks: 1 }, Workers::new(16))
 }
 
 /// Admits a call that reports its name and then waits to be let go.
 fn admit(slots: &Arc<Slots>, lane: u64, name: &'static str, log: &Sender<&'static str>, gate: &Receiver<()>) -> Admission {
     let (log, gate) = (log.clone(), gate.clone());
     let job: Job = Box::new(move || {
-        drop(log.send(name));
-        drop(gate.recv());
+        log.send(name).ok();
+        gate.recv().ok();
     });
     let admission = slots.admit(lane, name.len() as u64, 10, job);
     if let Admission::Run(job) = admission {
-        slots.run(job);
+        slots.workers.run(job);
         return Admission::Waits;
     }
     admission
@@ -73,14 +73,14 @@ fn a_call_that_waits_for_the_client_lends_its_slot() {
     let (_cancel, never) = bounded::<()>(0);
     let (asking, log_again) = (Arc::clone(&slots), log.clone());
     let asker: Job = Box::new(move || {
-        asking.pause(1);
-        drop(log_again.send("asking"));
-        drop(answered.recv());
+        assert!(asking.pause(1) && !asking.pause(1), "one at a time");
+        log_again.send("asking").ok();
+        answered.recv().ok();
         asking.resume(1, &never);
-        drop(log_again.send("resumed"));
+        log_again.send("resumed").ok();
     });
     let Admission::Run(asker) = slots.admit(1, 1, 10, asker) else { panic!("the first call runs") };
-    slots.run(asker);
+    slots.workers.run(asker);
     assert_eq!(started.recv_timeout(SOON), Ok("asking"));
     assert!(matches!(admit(&slots, 1, "other", &log, &gate), Admission::Waits));
     assert_eq!(started.recv_timeout(SOON), Ok("other"));
@@ -99,9 +99,67 @@ fn a_panic_gives_the_slot_back() {
     let Admission::Run(job) = slots.admit(1, 1, 1, Box::new(|| panic!("on purpose"))) else { panic!("a free slot") };
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err());
     let count = Arc::clone(&ran);
-    let Admission::Run(job) = slots.admit(1, 2, 1, Box::new(move || drop(count.fetch_add(1, Ordering::SeqCst)))) else {
+    let Admission::Run(job) = slots.admit(
+        1,
+        2,
+        1,
+        Box::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        }),
+    ) else {
         panic!("the slot is free again")
     };
     job();
     assert_eq!(ran.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn who_returns_to_a_full_session_holds_up_no_other_session() {
+    let slots = slots(3, 1);
+    let (log, started) = bounded(16);
+    let (go, gate) = bounded(16);
+    let (answer, answered) = bounded::<()>(1);
+    let (_cancel, never) = bounded::<()>(0);
+    let (asking, log_again) = (Arc::clone(&slots), log.clone());
+    let asker: Job = Box::new(move || {
+        assert!(asking.pause(1));
+        log_again.send("asking").ok();
+        answered.recv().ok();
+        asking.resume(1, &never);
+    });
+    let Admission::Run(asker) = slots.admit(1, 1, 10, asker) else { panic!("the first call runs") };
+    slots.workers.run(asker);
+    assert_eq!(started.recv_timeout(SOON), Ok("asking"));
+    // The session's only slot is taken for ever, and the asker wants it back.
+    assert!(matches!(admit(&slots, 1, "stuck", &log, &gate), Admission::Waits));
+    assert_eq!(started.recv_timeout(SOON), Ok("stuck"));
+    answer.send(()).unwrap();
+    let deadline = Instant::now() + SOON;
+    while slots.lock().returning.is_empty() {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    assert!(matches!(admit(&slots, 2, "other", &log, &gate), Admission::Waits));
+    assert_eq!(started.recv_timeout(SOON), Ok("other"));
+    go.send(()).unwrap();
+    go.send(()).unwrap();
+    assert!(slots.wait_until_quiet(SOON));
+}
+
+#[test]
+fn a_session_that_is_over_leaves_nothing_behind() {
+    let slots = slots(1, 1);
+    let (log, started) = bounded(16);
+    let (go, gate) = bounded(16);
+    assert!(matches!(admit(&slots, 1, "runs", &log, &gate), Admission::Waits));
+    assert_eq!(started.recv_timeout(SOON), Ok("runs"));
+    for lane in 2..100 {
+        assert!(matches!(admit(&slots, lane, "waits", &log, &gate), Admission::Waits));
+        if lane % 2 == 0 { slots.clear(lane) } else { slots.withdraw(lane, 5) }
+    }
+    assert_eq!(slots.lock().lanes.len(), 1);
+    assert!(slots.lock().ready.is_empty());
+    go.send(()).unwrap();
+    assert!(slots.wait_until_quiet(SOON));
+    assert!(started.try_recv().is_err());
 }

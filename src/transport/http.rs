@@ -56,6 +56,7 @@ impl Listener {
         let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
         let limits = http1::Limits {
             head_bytes: config.limits.head_bytes,
+            headers: config.limits.headers,
             body_bytes: config.max_body,
             head_deadline: config.limits.head_deadline,
             body_deadline: config.limits.body_deadline,
@@ -203,7 +204,7 @@ impl Connection {
                 }
             }
             if !writer.keeps_alive() {
-                return close(socket, !matches!(head.framing, Framing::None | Framing::Length(0)));
+                return self.close(socket, !matches!(head.framing, Framing::None | Framing::Length(0)));
             }
             self.place.set(Phase::Idle);
         }
@@ -232,7 +233,7 @@ impl Connection {
     }
 
     fn stream(&self, socket: Socket, writer: Writer, body: EventBody) {
-        self.place.set_stream(body.is_used());
+        self.place.set_stream(body.feed().stream(), body.is_used());
         let writer = writer.close();
         let begun = writer
             .stream(200, body.headers().to_vec())
@@ -241,7 +242,7 @@ impl Connection {
             body.feed().attach(Arc::clone(socket.stream()), writer.is_chunked());
             if body.feed().run() {
                 drop(body);
-                close(socket, false);
+                self.close(socket, false);
             }
         }
     }
@@ -249,19 +250,21 @@ impl Connection {
     /// Answers what is no request, or is too much, as the last thing on its connection.
     fn refuse(&self, socket: Socket, refusal: Refusal) {
         if refusal.status().is_some() && self.write(&socket, Writer::closing(), endpoints::refused(refusal)).is_ok() {
-            close(socket, true);
+            self.close(socket, true);
         }
     }
-}
 
-/// Ends a connection after its last answer. Where the client may still be sending, it gets a moment: closing over unread bytes would destroy the answer
-/// on its way.
-fn close(mut socket: Socket, may_be_sending: bool) {
-    // Both fail only when the client is gone.
-    drop(socket.stream().shutdown(std::net::Shutdown::Write));
-    if may_be_sending {
-        let (patience, bytes) = LINGER;
-        linger(&mut socket, bytes, Instant::now() + patience);
+    /// Ends a connection after its last answer. Where the client may still be sending, it gets a moment: closing over unread bytes would destroy the
+    /// answer on its way.
+    fn close(&self, mut socket: Socket, may_be_sending: bool) {
+        // Both fail only when the client is gone.
+        drop(socket.stream().shutdown(std::net::Shutdown::Write));
+        if may_be_sending {
+            // It has its answer: when connections run out it goes first.
+            self.place.set(Phase::Idle);
+            let (patience, bytes) = LINGER;
+            linger(&mut socket, bytes, Instant::now() + patience);
+        }
     }
 }
 

@@ -56,8 +56,9 @@ impl Sse {
 
     /// `GET /sse`.
     pub fn open(&self, back: &dyn Back, base_path: &str, head: &Head) -> Reply {
-        if !self.has_room() {
-            return Full::text(503, "too many sessions: --max-sessions sets how many there may be").with("Retry-After", "5").into();
+        let full = || Full::text(503, "too many sessions: --max-sessions sets how many there may be").with("Retry-After", "5").into();
+        if !make_room(&mut lock(&self.sessions), self.max_sessions, self.stray_after) {
+            return full();
         }
         let id = self.key.new_session_id();
         let (stream, feed) = stream(self.bounds, self.keep_alive);
@@ -71,7 +72,15 @@ impl Sse {
         let is_used = Arc::new(AtomicBool::new(false));
         let session =
             Session { link: Arc::clone(&link), stream: Arc::clone(&stream), outlet, opened: Instant::now(), is_used: Arc::clone(&is_used) };
-        lock(&self.sessions).insert(id.clone(), Arc::new(session));
+        let mut sessions = lock(&self.sessions);
+        // Others may have opened one meanwhile.
+        if !make_room(&mut sessions, self.max_sessions, self.stray_after) {
+            drop(sessions);
+            link.close();
+            return full();
+        }
+        sessions.insert(id.clone(), Arc::new(session));
+        drop(sessions);
         let endpoint = event::named("endpoint", &format!("{base_path}/messages/?session_id={id}"));
         // A new queue has room.
         drop(stream.open_with(format!("{}{endpoint}", event::RETRY)));
@@ -116,20 +125,19 @@ impl Sse {
     pub fn cut(&self) {
         lock(&self.sessions).values().for_each(|session| session.stream.cut());
     }
+}
 
-    /// Whether another session may begin. If need be the oldest one goes whose client never said anything.
-    fn has_room(&self) -> bool {
-        let sessions = lock(&self.sessions);
-        if sessions.len() < self.max_sessions {
-            return true;
-        }
-        let strays =
-            sessions.values().filter(|session| !session.is_used.load(Ordering::Relaxed) && session.opened.elapsed() >= self.stray_after);
-        let Some(stray) = strays.min_by_key(|session| session.opened).cloned() else { return false };
-        drop(sessions);
-        stray.stream.cut();
-        true
+/// Whether another session may begin. If need be the oldest one goes whose client never said anything.
+fn make_room(sessions: &mut HashMap<String, Arc<Session>>, most: usize, stray_after: Duration) -> bool {
+    if sessions.len() < most {
+        return true;
     }
+    let strays = sessions.iter().filter(|(_, session)| !session.is_used.load(Ordering::Relaxed) && session.opened.elapsed() >= stray_after);
+    let Some(id) = strays.min_by_key(|(_, session)| session.opened).map(|(id, _)| id.clone()) else { return false };
+    if let Some(stray) = sessions.remove(&id) {
+        stray.stream.cut();
+    }
+    true
 }
 
 /// Whether a body is declared as JSON, with whatever parameters.

@@ -5,9 +5,8 @@
 //! by itself and spares the writer's waking. Why that cannot overtake anything: the count is read and the socket is taken in one step under the
 //! lock of `load`; whoever enqueues counts first, under the same lock; and the writer counts down only after it has written.
 
-use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -15,15 +14,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::connection::{Gone, Outlet};
 use crate::event;
 use crate::message::{Kind, Message};
-use crate::transport::wire::{write_all, write_at_once};
-
-/// Up to this size an event is put together before it is written.
-const SMALL: usize = 16 * 1024;
+use crate::transport::wire::{Item, Wire};
 
 /// Room in the queue for the signals that are no messages.
 const SIGNALS: usize = 4;
 
-/// What bounds a stream.
+/// What bounds a stream. Half of the room is for senders that can wait, the other half for those that cannot: a client that reads as well as it can is
+/// not dropped because a handler fills its queue just when it pings.
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds {
     pub messages: usize,
@@ -31,70 +28,46 @@ pub(crate) struct Bounds {
     pub write_deadline: Duration,
 }
 
+impl Bounds {
+    fn half(self) -> (usize, usize) {
+        ((self.messages / 2).max(1), self.bytes / 2)
+    }
+}
+
 /// The sending half.
 pub(crate) struct EventStream {
     bounds: Bounds,
-    queue: Sender<Box<Item>>,
+    queue: Sender<Box<Queued>>,
     load: Mutex<Load>,
     has_room: Condvar,
     wire: Mutex<Wire>,
     /// The socket once more, for whoever ends the stream while its writer is stuck.
-    socket: OnceLock<Arc<TcpStream>>,
+    socket: OnceLock<Weak<TcpStream>>,
 }
 
 /// The half of the stream's own thread. Dropping it ends the stream.
 pub(crate) struct Feed {
     stream: Arc<EventStream>,
-    queue: Receiver<Box<Item>>,
+    queue: Receiver<Box<Queued>>,
     keep_alive: Duration,
 }
 
-/// One event: what goes before the message, and the message.
-enum Item {
-    Event {
-        before: String,
-        message: Option<Message>,
-    },
-    /// Something happened that the writer should see.
-    Signal,
+struct Queued {
+    item: Item,
+    patience: Patience,
 }
 
 #[derive(Default)]
 struct Load {
     count: usize,
     bytes: usize,
+    /// Of these, what came from senders that cannot wait.
+    hasty_count: usize,
+    hasty_bytes: usize,
     is_finished: bool,
     is_gone: bool,
     /// `list_changed` notifications that found no room: one of a kind says it all.
     late: Vec<Message>,
-}
-
-/// The way to the client, once it is known.
-#[derive(Default)]
-struct Wire {
-    socket: Option<Arc<TcpStream>>,
-    is_chunked: bool,
-    /// The end of an event that a thread that must not wait has begun.
-    rest: Vec<u8>,
-}
-
-impl Item {
-    fn message(message: Message) -> Item {
-        Item::Event { before: String::new(), message: Some(message) }
-    }
-
-    fn parts(&self) -> [&str; 3] {
-        match self {
-            Item::Signal => ["", "", ""],
-            Item::Event { before, message: None } => [before, "", ""],
-            Item::Event { before, message: Some(message) } if before.is_empty() => [event::MESSAGE, message.as_str(), event::END],
-            Item::Event { before, message: Some(message) } => [before, message.as_str(), event::END],
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.parts().iter().map(|part| part.len()).sum()
-    }
 }
 
 /// Makes a stream that carries a comment whenever it was quiet for `keep_alive`.
@@ -119,6 +92,7 @@ impl EventStream {
     }
 
     /// Sends a message as an event that has an id.
+    #[allow(dead_code, reason = "used by Streamable HTTP")]
     pub fn send_with_id(&self, id: &str, message: Message) -> Result<(), Gone> {
         self.put(Item::Event { before: event::message_with_id(id), message: Some(message) }, Patience::UntilRoom)
     }
@@ -133,13 +107,14 @@ impl EventStream {
     pub fn cut(&self) {
         self.lock().is_gone = true;
         self.has_room.notify_all();
-        if let Some(socket) = self.socket.get() {
+        if let Some(socket) = self.socket.get().and_then(Weak::upgrade) {
             // A socket that cannot be shut down is shut already.
             drop(socket.shutdown(Shutdown::Both));
         }
         self.signal();
     }
 
+    #[allow(dead_code, reason = "used by Streamable HTTP")]
     pub fn is_open(&self) -> bool {
         let load = self.lock();
         !load.is_gone && !load.is_finished
@@ -157,11 +132,15 @@ impl EventStream {
                 return self.write_past_queue(wire, &item, patience);
             }
         }
-        let deadline = Instant::now() + self.bounds.write_deadline;
-        while load.count > 0 && (load.count >= self.bounds.messages || load.bytes + size > self.bounds.bytes) {
-            if patience == Patience::None {
+        let (count, bytes) = self.bounds.half();
+        if patience == Patience::None {
+            if load.hasty_count > 0 && (load.hasty_count >= count || load.hasty_bytes + size > bytes) {
                 return self.overflow(load, item);
             }
+            return self.enqueue(&mut load, item, patience);
+        }
+        let deadline = Instant::now() + self.bounds.write_deadline;
+        while load.count > 0 && (load.count >= count || load.bytes + size > bytes) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 drop(load);
@@ -174,10 +153,19 @@ impl EventStream {
                 return Err(Gone);
             }
         }
+        self.enqueue(&mut load, item, patience)
+    }
+
+    /// There is room: the count is bounded below the capacity. Sent under the lock, so that the queue has the order of the counts.
+    fn enqueue(&self, load: &mut Load, item: Item, patience: Patience) -> Result<(), Gone> {
+        let size = item.len();
         load.count += 1;
         load.bytes += size;
-        // There is room: the count is bounded below the capacity. Sent under the lock, so that the queue has the order of the counts.
-        self.queue.try_send(Box::new(item)).map_err(|_| Gone)
+        if patience == Patience::None {
+            load.hasty_count += 1;
+            load.hasty_bytes += size;
+        }
+        self.queue.try_send(Box::new(Queued { item, patience })).map_err(|_| Gone)
     }
 
     /// The queue is full and nobody waits: what a later one replaces is left out, `list_changed` is kept for later, for anything else the client is
@@ -224,9 +212,7 @@ impl EventStream {
         };
         if written.is_ok() && !wire.rest.is_empty() {
             // The writer finishes it; until then nobody else finds the count at 0.
-            let mut load = self.lock();
-            load.count += 1;
-            drop(self.queue.try_send(Box::new(Item::Signal)));
+            self.signal();
         }
         drop(wire);
         written.map_err(|_| {
@@ -238,7 +224,8 @@ impl EventStream {
     /// Wakes the writer. When its queue has no room for a signal it is awake.
     fn signal(&self) {
         let mut load = self.lock();
-        if self.queue.try_send(Box::new(Item::Signal)).is_ok() {
+        let signal = Queued { item: Item::Signal, patience: Patience::UntilRoom };
+        if self.queue.try_send(Box::new(signal)).is_ok() {
             load.count += 1;
         }
     }
@@ -273,11 +260,16 @@ pub(crate) enum Next {
 }
 
 impl Feed {
+    /// The sending half.
+    pub fn stream(&self) -> &Arc<EventStream> {
+        &self.stream
+    }
+
     /// Gives the stream the socket to write to; the head of the answer is written already.
     pub fn attach(&self, socket: Arc<TcpStream>, is_chunked: bool) {
         let mut wire = self.stream.wire.lock().unwrap_or_else(PoisonError::into_inner);
-        wire.socket = Some(Arc::clone(&socket));
-        drop(self.stream.socket.set(socket));
+        drop(self.stream.socket.set(Arc::downgrade(&socket)));
+        wire.socket = Some(socket);
         wire.is_chunked = is_chunked;
     }
 
@@ -288,7 +280,7 @@ impl Feed {
             let item = self.receive();
             let mut wire = self.stream.wire.lock().unwrap_or_else(PoisonError::into_inner);
             let written = match &item {
-                Ok(Some(item)) => wire.write(item, deadline),
+                Ok(Some(queued)) => wire.write(&queued.item, deadline),
                 Ok(None) => wire.write(&Item::Event { before: event::KEEP_ALIVE.to_owned(), message: None }, deadline),
                 Err(Gone) => wire.finish(deadline),
             };
@@ -310,7 +302,7 @@ impl Feed {
         loop {
             let text = match self.receive() {
                 Ok(Some(item)) => {
-                    let text = item.parts().concat();
+                    let text = item.item.parts().concat();
                     self.done(&item);
                     text
                 }
@@ -324,7 +316,7 @@ impl Feed {
     }
 
     /// The next item; none when it is time to say that we are still there; an error at the end of the stream.
-    fn receive(&self) -> Result<Option<Box<Item>>, Gone> {
+    fn receive(&self) -> Result<Option<Box<Queued>>, Gone> {
         let load = self.stream.lock();
         if load.is_gone || (load.is_finished && load.count == 0) {
             return Err(Gone);
@@ -337,16 +329,18 @@ impl Feed {
         }
     }
 
-    fn done(&self, item: &Item) {
+    fn done(&self, queued: &Queued) {
         let mut load = self.stream.lock();
+        let size = queued.item.len();
         load.count = load.count.saturating_sub(1);
-        load.bytes = load.bytes.saturating_sub(item.len());
-        if load.count < self.stream.bounds.messages {
+        load.bytes = load.bytes.saturating_sub(size);
+        if queued.patience == Patience::None {
+            load.hasty_count = load.hasty_count.saturating_sub(1);
+            load.hasty_bytes = load.hasty_bytes.saturating_sub(size);
+        }
+        if load.hasty_count < self.stream.bounds.half().0 {
             if let Some(late) = load.late.pop() {
-                let item = Item::message(late);
-                load.count += 1;
-                load.bytes += item.len();
-                drop(self.stream.queue.try_send(Box::new(item)));
+                drop(self.stream.enqueue(&mut load, Item::message(late), Patience::None));
             }
         }
         drop(load);
@@ -357,63 +351,7 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         self.stream.cut();
-    }
-}
-
-impl Wire {
-    /// Writes an event whole, and before it what is left of the last one.
-    fn write(&mut self, item: &Item, deadline: Duration) -> io::Result<()> {
-        let Some(socket) = self.socket.clone() else { return Ok(()) };
-        // A slow line gets the time again for each mebibyte.
-        let deadline = Instant::now() + deadline * (1 + (item.len() >> 20) as u32);
-        if !self.rest.is_empty() {
-            write_all(&socket, &mut [IoSlice::new(&self.rest)], deadline)?;
-            self.rest = Vec::new();
-        }
-        let [before, text, after] = item.parts();
-        if item.len() <= SMALL {
-            return match self.assemble(item) {
-                whole if whole.is_empty() => Ok(()),
-                whole => write_all(&socket, &mut [IoSlice::new(&whole)], deadline),
-            };
-        }
-        let (head, tail) = if self.is_chunked {
-            (format!("{:x}\r\n{before}", item.len()), format!("{after}\r\n"))
-        } else {
-            (before.to_owned(), after.to_owned())
-        };
-        write_all(&socket, &mut [IoSlice::new(head.as_bytes()), IoSlice::new(text.as_bytes()), IoSlice::new(tail.as_bytes())], deadline)
-    }
-
-    /// Writes as much of an event as goes without waiting, and keeps the rest.
-    fn write_what_fits(&mut self, item: &Item) -> io::Result<()> {
-        let Some(socket) = self.socket.clone() else { return Ok(()) };
-        let whole = self.assemble(item);
-        let written = write_at_once(&socket, &whole)?;
-        if written < whole.len() {
-            self.rest = whole[written..].to_vec();
-        }
-        Ok(())
-    }
-
-    fn assemble(&self, item: &Item) -> Vec<u8> {
-        let parts = item.parts();
-        let mut whole = Vec::with_capacity(item.len() + 16);
-        if self.is_chunked && item.len() > 0 {
-            whole.extend_from_slice(format!("{:x}\r\n", item.len()).as_bytes());
-        }
-        parts.iter().for_each(|part| whole.extend_from_slice(part.as_bytes()));
-        if self.is_chunked && item.len() > 0 {
-            whole.extend_from_slice(b"\r\n");
-        }
-        whole
-    }
-
-    fn finish(&mut self, deadline: Duration) -> io::Result<()> {
-        self.write(&Item::Signal, deadline)?;
-        match &self.socket {
-            Some(socket) if self.is_chunked => write_all(socket, &mut [IoSlice::new(b"0\r\n\r\n")], Instant::now() + deadline),
-            _ => Ok(()),
-        }
+        // Handlers that take no notice keep the stream, but not the client's descriptor.
+        *self.stream.wire.lock().unwrap_or_else(PoisonError::into_inner) = Wire::default();
     }
 }

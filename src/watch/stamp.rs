@@ -229,6 +229,11 @@ impl Reader {
         }
     }
 
+    /// Forgets the unreadable that are no longer there: of a closed directory nothing else is known that could tell.
+    pub(super) fn forget_the_gone(&mut self) {
+        self.unreadable.retain(|path| !matches!(fs::symlink_metadata(path), Err(error) if error.kind() == ErrorKind::NotFound));
+    }
+
     /// There is nothing at `path` any more that could be unreadable.
     pub(super) fn forget(&mut self, path: &Path) {
         self.unreadable.remove(path);

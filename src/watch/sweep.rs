@@ -125,6 +125,7 @@ impl Watcher {
             }
         }
         self.look_at_the_unmet(walk.cut);
+        self.reader.forget_the_gone();
         if walk.cut && !self.over_limit {
             let limit = self.limit;
             self.reader.notes.push(format!(
@@ -252,9 +253,8 @@ impl Watcher {
             if is_directory && counts {
                 self.enter(path.join(&name), entry, is_link, scope, walk);
             }
-            if let Some(Slot { kind: Kind::File(_), turn: met, .. }) = dir.slots.get_mut(&name).filter(|_| is_directory) {
+            if is_directory && matches!(dir.slots.get(&name), Some(Slot { kind: Kind::File(_), .. })) {
                 // A directory has taken the place of a file: first that removal is told, as that of any file not met.
-                *met = turn.wrapping_sub(1);
                 return;
             }
             self.drop_unless_named(path, dir, &name);

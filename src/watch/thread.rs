@@ -12,10 +12,11 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
-use super::{Change, ChangeKind, Look, Watcher};
+use super::{Change, ChangeKind, Look, Tier, Watcher};
 
 /// Notes that wait for a full queue; beyond, the oldest goes.
 const NOTE_LIMIT: usize = 64;
+const COMMANDS_AT_ONCE: usize = 64;
 
 /// What the watcher says to its owner.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,23 +55,31 @@ pub(crate) fn spawn(watcher: Watcher, events: Sender<Event>, commands: Receiver<
 
 fn run(mut watcher: Watcher, events: &Sender<Event>, commands: &Receiver<Command>) {
     let mut outbox = Outbox::default();
-    let (mut next, mut tier) = (Instant::now(), super::Tier::Full);
+    let (mut next, mut tier) = (Instant::now(), Tier::Full);
     while !outbox.closed {
-        let asked = match commands.recv_deadline(next) {
-            Ok(Command::LookNow(reply)) => Some(reply),
-            Ok(Command::IgnoreOutput(path)) => {
-                watcher.ignore_output(&path);
-                continue;
-            }
+        let first = match commands.recv_deadline(next) {
+            Ok(command) => Some(command),
             Err(RecvTimeoutError::Timeout) => None,
-            Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => return,
         };
-        let look = watcher.look(Instant::now(), if asked.is_some() { watcher.quick_tier() } else { tier });
+        // All that ask at the same time share one look.
+        let mut asked = Vec::new();
+        for command in first.into_iter().chain(commands.try_iter().take(COMMANDS_AT_ONCE)) {
+            match command {
+                Command::LookNow(reply) => asked.push(reply),
+                Command::IgnoreOutput(path) => watcher.ignore_output(&path),
+                Command::Stop => return,
+            }
+        }
+        let now = Instant::now();
+        // However many ask, the full look is not put off for them.
+        let is_due = asked.is_empty() || tier == Tier::Full && now >= next;
+        let look = watcher.look(now, if is_due { tier } else { watcher.quick_tier() });
         (next, tier) = (look.next_look, look.next_tier);
         let pending = look.pending;
         outbox.add(look);
         outbox.offer(events);
-        if let Some(reply) = asked {
+        for reply in asked {
             // One that no longer waits for its answer has gone on without it.
             let _ = reply.try_send(Verdict { pending: pending || !outbox.batch.is_empty(), batches: outbox.sent });
         }
@@ -79,15 +88,15 @@ fn run(mut watcher: Watcher, events: &Sender<Event>, commands: &Receiver<Command
 
 /// What has not been taken yet.
 #[derive(Default)]
-struct Outbox {
+pub(super) struct Outbox {
     batch: BTreeMap<PathBuf, Change>,
     notes: VecDeque<String>,
-    sent: u64,
-    closed: bool,
+    pub(super) sent: u64,
+    pub(super) closed: bool,
 }
 
 impl Outbox {
-    fn add(&mut self, look: Look) {
+    pub(super) fn add(&mut self, look: Look) {
         self.notes.extend(look.notes);
         while self.notes.len() > NOTE_LIMIT {
             self.notes.pop_front();
@@ -103,7 +112,7 @@ impl Outbox {
         }
     }
 
-    fn offer(&mut self, events: &Sender<Event>) {
+    pub(super) fn offer(&mut self, events: &Sender<Event>) {
         while let Some(note) = self.notes.pop_front() {
             match events.try_send(Event::Note(note)) {
                 Ok(()) => {}

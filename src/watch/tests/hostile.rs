@@ -181,5 +181,12 @@ mod unix {
         assert_eq!(stepper.settle(&temp), [""; 0], "nobody knows whether they are gone");
         mode(&dir, 0o700);
         assert_eq!(stepper.settle(&temp), [""; 0]);
+        fs::create_dir(temp.path("empty")).unwrap();
+        mode(&temp.path("empty"), 0);
+        stepper.settle(&temp);
+        assert_eq!(stepper.watcher.summary().unreadable, 1);
+        fs::remove_dir(temp.path("empty")).unwrap();
+        stepper.settle(&temp);
+        assert_eq!(stepper.watcher.summary().unreadable, 0);
     }
 }

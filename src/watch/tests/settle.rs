@@ -37,6 +37,11 @@ fn debounce_replaces_the_window() {
     }
     settle.saw(path, content(1), content(2), start + ms(300));
     assert_eq!(settle.take(start + ms(300)).len(), 1);
+    let mut settle = Settle::new(Some(ms(0)));
+    settle.saw(path, content(1), content(2), start);
+    assert!(settle.take(start + ms(10)).is_empty(), "but never by a single look");
+    settle.saw(path, content(1), content(2), start + ms(10));
+    assert_eq!(settle.take(start + ms(10)).len(), 1);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The thread: batches arrive, a request gets its verdict, a full queue loses nothing, and it ends.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::super::{ChangeKind, Command, Event, Verdict, Watcher, spawn};
+use super::super::thread::Outbox;
+use super::super::{Change, ChangeKind, Command, Event, Look, Tier, Verdict, Watcher, spawn};
 use super::Temp;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -60,33 +61,40 @@ fn a_save_is_on_its_way_as_soon_as_the_write_has_returned() {
     running.stop();
 }
 
+fn look(changes: &[(&str, ChangeKind, u64)], note: &str) -> Look {
+    let change = |&(path, kind, content): &(&str, ChangeKind, u64)| Change { path: path.into(), kind, content };
+    let (changed, notes) = (changes.iter().map(change).collect(), vec![note.to_string()]);
+    Look { changed, pending: false, notes, next_look: Instant::now(), next_tier: Tier::Hot }
+}
+
 #[test]
 fn a_full_queue_merges_and_loses_nothing() {
-    let temp = Temp::new();
-    temp.write_old("a.py", "0");
-    let running = start(&temp, 1);
-    let settle_one = |before: u64| {
-        // Unsent changes keep the verdict pending; sent ones count.
-        while running.look_now() == (Verdict { pending: false, batches: before }) {}
-    };
-    temp.write("a.py", "1");
-    settle_one(0);
-    while running.look_now().batches == 0 {}
-    // The queue of one is full from here on.
-    temp.write("b.py", "1");
-    while !running.look_now().pending {}
-    temp.write("c.py", "1");
-    for _ in 0..50 {
-        assert!(running.look_now().pending);
+    use ChangeKind::{Added, Modified, Removed};
+    let (sender, events) = bounded(2);
+    let mut outbox = Outbox::default();
+    outbox.add(look(&[("a", Modified, 1)], "one"));
+    outbox.offer(&sender);
+    assert_eq!(outbox.sent, 1);
+    for (changes, note) in [
+        ([("a", Modified, 2), ("b", Added, 3), ("c", Removed, 0)], "two"),
+        ([("a", Removed, 0), ("b", Modified, 4), ("c", Added, 5)], "three"),
+    ] {
+        outbox.add(look(&changes, note));
+        outbox.offer(&sender);
     }
-    assert_eq!(running.changed(), [("a.py".into(), ChangeKind::Modified)]);
-    let mut rest = running.changed();
-    if rest.len() == 1 {
-        rest.extend(running.changed());
-    }
-    rest.sort_by(|a, b| a.0.cmp(&b.0));
-    assert_eq!(rest, [("b.py".into(), ChangeKind::Added), ("c.py".into(), ChangeKind::Added)]);
-    running.stop();
+    assert_eq!(outbox.sent, 1, "the queue was full");
+    let change = |path: &str, kind, content| Change { path: path.into(), kind, content };
+    assert_eq!(events.try_iter().collect::<Vec<_>>(), [Event::Note("one".into()), Event::Changed(vec![change("a", Modified, 1)])]);
+    outbox.offer(&sender);
+    assert_eq!(events.try_iter().collect::<Vec<_>>(), [Event::Note("two".into()), Event::Note("three".into())]);
+    outbox.offer(&sender);
+    let merged = vec![change("a", Removed, 0), change("b", Added, 4), change("c", Modified, 5)];
+    assert_eq!(events.try_iter().collect::<Vec<_>>(), [Event::Changed(merged)]);
+    assert_eq!(outbox.sent, 2);
+    drop(events);
+    outbox.add(look(&[], "nobody hears"));
+    outbox.offer(&sender);
+    assert!(outbox.closed);
 }
 
 #[test]

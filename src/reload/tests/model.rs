@@ -229,7 +229,7 @@ fn after_the_last_edit_the_newest_content_goes_live_or_its_error_is_shown() {
                 _ => break,
             }
         }
-        assert!(machine.is_idle(), "seed {seed}");
+        assert_eq!(machine.stage(), Stage::Idle, "seed {seed}");
         // Somebody who saves at random moments can by chance do for a while exactly what a program does.
         if world.ignored.iter().any(|path| path.ends_with("main.rs") || path.ends_with("other.rs")) {
             mistaken += 1;

@@ -1,4 +1,5 @@
 //! The hold: keeps each client's session while the server process behind it changes.
+#![allow(dead_code, reason = "used by the front")]
 
 mod canary;
 mod core;
@@ -30,6 +31,7 @@ use crate::error::Result;
 use crate::rpc_error::RpcError;
 use crate::version::Version;
 use group::{CLOSE_STDIN_WAIT, Group, Seated};
+pub(crate) use note::end_of;
 use starter::Starter;
 use timer::Timer;
 
@@ -106,7 +108,8 @@ pub(crate) enum Swapped {
 /// What the orchestrator knows about the last save.
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
-    /// It is live. What waits for it goes on where it is: each session as soon as its own child has it.
+    /// It is live: nothing was saved between it and what the last [`swap`](Hold::swap) brought. What waits for it goes on where it is: each session
+    /// as soon as its own child has it.
     Live(Save),
     /// It is on its way. To be said as soon as a save is noticed.
     Pending(Save),
@@ -178,11 +181,6 @@ impl Hold {
         Ok(hold)
     }
 
-    /// Where builds are started, too: one thread spawns everything.
-    pub(crate) fn spawner(&self) -> &Spawner {
-        self.starter.spawner()
-    }
-
     /// What is started from now on: the environment file may have changed.
     pub(crate) fn set_command(&self, command: CommandLine) {
         self.starter.set_command(watched(command, &self.settings));
@@ -200,6 +198,10 @@ impl Hold {
             if let Verdict::NotLive { output, .. } = &verdict {
                 state.last_error = Some(note::end_of(output));
             }
+            if let Verdict::Live(save) = &verdict {
+                self.latest.fetch_max(save.number, Ordering::AcqRel);
+                self.live.fetch_max(save.number, Ordering::AcqRel);
+            }
             state.verdict = Some(verdict.clone());
             state.groups.values().cloned().collect::<Vec<_>>()
         };
@@ -214,6 +216,11 @@ impl Hold {
             log::error!("the server cannot be started: {error}");
             self.lock().last_error = Some(error.to_string());
         }
+    }
+
+    /// What starts processes: a build is one as well.
+    pub(crate) fn spawner(&self) -> &Spawner {
+        self.starter.spawner()
     }
 
     /// What is there.

@@ -12,12 +12,13 @@ const MAX_CALLS: usize = 256;
 const MAX_BYTES: usize = 8 << 20;
 
 impl Core {
-    /// Whether a call can go to the current child: it has the save; or nobody will ever have it; or the wait for it is over. A save that is live
-    /// elsewhere is not waited for so long: it is being started here.
+    /// Whether a call can go to the current child: it has the save that the call needs, or will never have it, or the wait is over. A save that is
+    /// live elsewhere is not waited for so long: it is being started here.
     pub(super) fn may_go(&self, held: &Held, now: Instant) -> bool {
         let Some(kid) = self.current() else { return false };
-        let known = kid.save.max(self.settled).max(self.gave_up);
-        held.need <= known || (held.need > self.live && now >= held.since + self.rules.hold) || self.is_late(held, now)
+        let is_decided = held.need <= self.settled.max(self.live);
+        let needed = if is_decided { held.need.min(self.live) } else { held.need };
+        needed <= kid.save.max(self.gave_up) || (!is_decided && now >= held.since + self.rules.hold) || self.is_late(held, now)
     }
 
     fn is_late(&self, held: &Held, now: Instant) -> bool {
@@ -69,17 +70,22 @@ impl Core {
     pub(super) fn held_deadline(&self) -> Option<Instant> {
         let first = self.held.front()?;
         let too_late = self.rules.start_timeout.map(|timeout| first.since + timeout);
-        let to_the_old = self.current.filter(|_| first.need > self.live).map(|_| first.since + self.rules.hold);
+        let to_the_old = self.current.filter(|_| first.need > self.settled.max(self.live)).map(|_| first.since + self.rules.hold);
         [too_late, to_the_old].into_iter().flatten().min()
     }
 
     /// The front answers `initialize` without a child: the client stays, and sees why there is nothing to see.
     fn answer_blindly(&mut self, held: Held) {
-        let Some(seat) = self.seats.get_mut(&held.seat) else { return };
-        let (why, output) = self.last_failure.clone().unwrap_or(("it is still starting".to_owned(), String::new()));
-        let (version, result) = handshake::without_child(&held.message, &why, &output);
-        seat.version = Some(version);
-        seat.is_blind = true;
+        let unbuilt = self.not_live.as_ref().and_then(|not_live| not_live.output.as_deref());
+        let (why, output) = match (&self.last_failure, unbuilt) {
+            (Some((why, output)), _) => (why.as_str(), output.as_str()),
+            (None, Some(output)) => ("what was saved last does not build", output),
+            (None, None) => ("it is still starting", ""),
+        };
+        let (version, result) = handshake::without_child(&held.message, why, output);
+        if let Some(seat) = self.seats.get_mut(&held.seat) {
+            (seat.version, seat.is_blind) = (Some(version), true);
+        }
         self.offer(&held.outlet, Message::result(held.message.id(), &result));
     }
 }

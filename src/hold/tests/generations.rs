@@ -275,3 +275,30 @@ fn at_most_two_start_at_once_and_all_get_there() {
     front.hold.verdict(Verdict::Live(save));
     clients.iter().for_each(|client| assert_eq!(client.version(), "v2"));
 }
+
+#[test]
+fn a_first_build_comes_before_the_first_child() {
+    let front = front_with(json!({"name": "v1"}), |settings| settings.start_timeout = Some(Duration::from_millis(1500)));
+    let save = front.save();
+    front.hold.verdict(Verdict::Pending(save));
+    let (one, two) = (front.client(), front.client());
+    let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}});
+    let ids = [one.send("initialize", hello.clone()), two.send("initialize", hello.clone())];
+    front.hold.verdict(Verdict::NotLive { save, output: "error: expected one of".to_owned() });
+    let late = front.client();
+    let late_id = late.send("initialize", hello);
+    let answer = value(&one.answer(ids[0]));
+    assert!(answer["result"]["instructions"].as_str().unwrap().contains("error: expected one of"), "{answer}");
+    assert_eq!(front.trace().len(), 0, "nothing was started");
+    two.answer(ids[1]);
+    let save = front.save();
+    front.hold.verdict(Verdict::Pending(save));
+    changes(front.hold.swap(save));
+    front.hold.verdict(Verdict::Live(save));
+    for client in [&one, &two] {
+        client.notification("notifications/tools/list_changed");
+        assert_eq!(client.version(), "v1");
+    }
+    late.answer(late_id);
+    assert_eq!(late.version(), "v1");
+}

@@ -169,7 +169,7 @@ impl Hold {
         settings: HoldSettings,
         freshness: Arc<dyn Freshness>,
     ) -> Result<Arc<Hold>> {
-        let (starter, orders) = Starter::new(spawner, watched(command, &settings));
+        let (starter, orders) = Starter::new(spawner, starter::watched(command, &settings));
         let timer = Timer::start()?;
         let hold = Arc::new_cyclic(|itself| Hold {
             settings: Arc::new(settings),
@@ -188,7 +188,7 @@ impl Hold {
 
     /// What is started from now on: the environment file may have changed.
     pub(crate) fn set_command(&self, command: CommandLine) {
-        self.starter.set_command(watched(command, &self.settings));
+        self.starter.set_command(starter::watched(command, &self.settings));
     }
 
     /// Starts the new code. Blocks its caller, one thread at a time. A reload that was asked for is a save as well.
@@ -386,17 +386,6 @@ impl Back for Hold {
     fn drain(&self, grace: Duration) {
         self.stop(grace);
     }
-}
-
-/// Where files are watched Python writes no bytecode unless told to: it is matched by whole seconds and size, so that a quick edit of an imported
-/// module would run as the old code.
-fn watched(mut command: CommandLine, settings: &HoldSettings) -> CommandLine {
-    let name = "PYTHONDONTWRITEBYTECODE";
-    let is_given = std::env::var_os(name).is_some() || command.env.iter().any(|(given, _)| given == name);
-    if settings.watching && !is_given {
-        command.env.push((name.into(), "1".into()));
-    }
-    command
 }
 
 #[cfg(test)]

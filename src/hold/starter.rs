@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::Hold;
 use super::group::{CLOSE_STDIN_WAIT, Group};
 use super::parts::unavailable;
 use super::process::{Permit, Process, Wire};
+use super::{Hold, HoldSettings};
 use crate::child::{Child, CommandLine, Ladder, Spawner, is_text_busy};
 use crate::error::{Error, Result};
 
@@ -191,4 +191,15 @@ fn start(hold: &Arc<Hold>, group: &Arc<Group>, kid: u64) {
             group.with(|core, now| core.start_failed(kid, error.to_string(), String::new(), busy, now));
         }
     }
+}
+
+/// Where files are watched Python writes no bytecode unless told to: it is matched by whole seconds and size, so that a quick edit of an imported
+/// module would run as the old code.
+pub(super) fn watched(mut command: CommandLine, settings: &HoldSettings) -> CommandLine {
+    let name = "PYTHONDONTWRITEBYTECODE";
+    let is_given = std::env::var_os(name).is_some() || command.env.iter().any(|(given, _)| given == name);
+    if settings.watching && !is_given {
+        command.env.push((name.into(), "1".into()));
+    }
+    command
 }

@@ -259,7 +259,7 @@ fn a_call_is_released_by_its_own_save_or_a_verdict_and_never_by_an_older_one() {
     stage.core.verdict(&Verdict::NotLive { save: save(2), output: String::new() }, false, stage.now);
     stage.act();
     assert!(stage.actor(first).heard.take()[0].contains("\"t2\""));
-    // And by the end of the hold.
+    // And by the end of the hold, also when that is longer than a start may take.
     stage.call(&client, 3, 3);
     stage.pass(Duration::from_millis(9999));
     assert!(stage.actor(first).heard.take().is_empty());
@@ -314,4 +314,21 @@ fn of_an_old_child_only_what_its_calls_need_passes() {
     stage.line(old, r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#);
     stage.line(old, r#"{"jsonrpc":"2.0","id":1,"method":"roots/list"}"#);
     assert_eq!(answers(&client.1.take()), [good(1)]);
+}
+
+#[test]
+fn a_hold_longer_than_the_start_timeout_is_no_error_and_no_busy_wait() {
+    let (hold, start_timeout) = (60 * SECOND, Some(5 * SECOND));
+    let mut stage = Stage::new(HoldSettings { hold, start_timeout, ..settings() });
+    let client = stage.client();
+    stage.call(&client, 1, 0);
+    let (kid, heard) = stage.start(0);
+    stage.answer(kid, &heard[1]);
+    stage.call(&client, 2, 1);
+    stage.wakes.clear();
+    stage.core.tick(stage.now + 30 * SECOND);
+    stage.act();
+    assert!(stage.wakes.iter().all(|wake| *wake > stage.now + 30 * SECOND), "nothing is due before its time");
+    stage.pass(60 * SECOND);
+    assert!(stage.actor(kid).heard.take()[0].contains("\"t2\""));
 }

@@ -1,5 +1,4 @@
 //! The hold: keeps each client's session while the server process behind it changes.
-#![allow(dead_code, reason = "used by the front")]
 
 mod canary;
 mod core;
@@ -184,6 +183,11 @@ impl Hold {
         });
         starter::run(&hold, orders)?;
         Ok(hold)
+    }
+
+    /// Where builds are started, too: one thread spawns everything.
+    pub(crate) fn spawner(&self) -> &Spawner {
+        self.starter.spawner()
     }
 
     /// What is started from now on: the environment file may have changed.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::support::{Http, Program, Random, SOON, Server, Sse, eventually, get, post, request, spawn};
+use super::support::{Http, Program, Random, Server, Sse, eventually, get, post, request, spawn};
 
 const HTTP: [(&str, &str); 2] = [("MCP_TRANSPORT", "http"), ("MCP_HTTP_PORT", "0")];
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
@@ -70,23 +70,35 @@ fn out_of_descriptors_the_listener_waits_and_goes_on() {
     serves(address);
 }
 
-/// Out of threads (no memory for a stack) a connection or a call is refused, and the rest goes on.
+/// Out of threads a connection or a call is refused, and the rest goes on. The system bounds the threads of any user but root, so root starts the server
+/// as nobody; other users have too many threads of their own to say how many are left.
 #[cfg(target_os = "linux")]
 #[test]
 fn out_of_threads_the_rest_goes_on() {
-    let program = Program::server("ulimit -v 300000", &HTTP);
+    let has_setpriv = std::process::Command::new("setpriv").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !nix::unistd::geteuid().is_root() || !has_setpriv {
+        eprintln!("not tested: it takes root and setpriv");
+        return;
+    }
+    let wrapper = "WRAPPER='prlimit --nproc=40 setpriv --reuid=65534 --clear-groups'";
+    let program = Program::server(wrapper, &[HTTP[0], HTTP[1], ("MCP_KEEP_ALIVE", "50ms")]);
     let address = program.address();
     let mut session = Sse::open(address);
     session.request("\"before\"", "echo", "{}");
     session.answer("\"before\"");
-    let crowd: Vec<_> = (0..300).map(|_| Http::sending(address, request("GET", "/sse", "", ""))).collect();
+    let crowd: Vec<_> = (0..100).map(|_| Http::sending(address, request("GET", "/sse", "", ""))).collect();
     program.stderr("cannot start a thread for a connection");
     drop(crowd);
     eventually("newcomers come in", || {
         let mut http = Http::connect(address);
         http.send(request("GET", "/healthz", "", "")).try_response().is_some_and(|answer| answer.status == 200)
     });
-    eventually("calls are answered", || session.post(PING).status == 202 && session.answer("1")["result"].is_object());
+    eventually("the crowd's threads are gone", || {
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"echo","params":{}}"#;
+        let mut http = Http::connect(address);
+        let posted = http.send(request("POST", &session.path, "Content-Type: application/json\r\n", body)).try_response();
+        posted.is_some_and(|answer| answer.status == 202) && session.answer("1")["result"].is_object()
+    });
     serves(address);
 }
 
@@ -338,5 +350,4 @@ fn the_polite_beside_the_rude() {
     }
     serves(address);
     assert_eq!(post(address, "/messages/", PING).status, 400);
-    assert!(SOON > Duration::ZERO);
 }

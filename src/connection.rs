@@ -43,6 +43,11 @@ pub(crate) trait Outlet: Send + Sync {
     /// Ends the current response stream early, where the transport and the version have that (2025-11-25 transports, SSE polling). The client
     /// comes back for the rest.
     fn close_stream(&self) {}
+
+    /// Whether a stream is open on which messages outside of any call reach the client now.
+    fn is_listening(&self) -> bool {
+        true
+    }
 }
 
 /// One client as a front presents it to a back.

@@ -16,6 +16,8 @@ mod error;
 mod event;
 mod guard;
 mod handler;
+#[cfg(all(feature = "run", unix))]
+mod hold;
 mod http1;
 mod identity;
 mod json;

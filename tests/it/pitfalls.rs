@@ -152,23 +152,19 @@ fn fact_9_at_the_cap_the_polite_are_not_harmed() {
         config.max_connections = 4;
         config.limits.stray_stream = Duration::ZERO;
     });
+    let mut used = Sse::open(server.address);
     let mut idle = Http::connect(server.address);
-    assert_eq!(idle.exchange(HEALTH).status, 200);
+    used.post_on(&mut idle, PING);
     let mut half = Http::sending(server.address, "GET / HTTP/1.1\r\n");
     let mut stray = Sse::open(server.address);
-    let mut first = Sse::open(server.address);
-    // Three newcomers, each of which stays: one for each of the three that can go.
-    let mut second = Sse::open(server.address);
-    assert!(idle.is_closed());
-    second.post_on(&mut Http::connect(server.address), PING);
-    assert!(half.is_closed());
-    second.answer("1");
-    first.post_on(&mut Http::connect(server.address), PING);
-    first.answer("1");
-    let mut third = Sse::open(server.address);
-    third.post_on(&mut Http::connect(server.address), PING);
-    third.answer("1");
-    assert!(stray.event().is_none() || stray.http.is_closed());
+    // One newcomer for each of the three that can go.
+    let mut newcomers: Vec<_> = (0..3).map(|_| Sse::open(server.address)).collect();
+    assert!(idle.is_closed() && half.is_closed() && stray.event().is_none());
+    // The post takes the oldest newcomer's place, which has not been used either.
+    used.answer("1");
+    used.request("2", "ping", "{}");
+    used.answer("2");
+    assert!(newcomers[0].event().is_none());
 }
 
 #[test]

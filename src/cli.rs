@@ -5,6 +5,7 @@
 
 mod commands;
 mod flags;
+mod front;
 mod health;
 mod help;
 mod logger;
@@ -15,6 +16,7 @@ mod tests;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use lexopt::Arg;
 
@@ -23,7 +25,8 @@ use crate::demo;
 use crate::error::{Error, Result};
 use crate::serve::serve;
 use commands::{Command, Operands};
-use flags::{Effect, Flag};
+use flags::{Effect, Flag, Meant};
+pub use front::dev;
 use logger::Logging;
 
 /// How the program calls itself.
@@ -53,6 +56,18 @@ pub(crate) enum Invocation {
         run: RunConfig,
         command: Vec<OsString>,
     },
+    /// Have a front reload.
+    Reload {
+        logging: Logging,
+        pid: Option<u32>,
+        timeout: Duration,
+    },
+    /// Print what a front says about itself.
+    Status {
+        logging: Logging,
+        pid: Option<u32>,
+        json: bool,
+    },
     Healthcheck {
         logging: Logging,
         url: String,
@@ -61,12 +76,13 @@ pub(crate) enum Invocation {
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    front::exec_step();
     let done = parse(std::env::args_os().skip(1), &config::process_env, Dotenv::read()).and_then(|invocation| {
         if let Invocation::Usage(text) = invocation {
             say(&mut io::stderr(), &text);
             return Ok(2);
         }
-        carry_out(invocation).map(|()| 0)
+        carry_out(invocation)
     });
     ExitCode::from(done.unwrap_or_else(|error| {
         logger::fatal(NAME, &error);
@@ -74,25 +90,38 @@ pub fn main() -> ExitCode {
     }))
 }
 
-fn carry_out(invocation: Invocation) -> Result<()> {
+/// Returns the exit status.
+fn carry_out(invocation: Invocation) -> Result<u8> {
     match invocation {
         Invocation::Help(text) => say(&mut io::stdout(), &text),
         Invocation::Usage(text) => say(&mut io::stderr(), &text),
         Invocation::Version => say(&mut io::stdout(), &format!("{NAME} {}\n", env!("CARGO_PKG_VERSION"))),
         Invocation::Demo(settings) => {
             settings.start_log();
-            serve(demo::server(), &settings.config)?;
+            // What `dev()` does for others, with the flags counted in.
+            match settings.config.dev_mode {
+                Some(true) => front::become_front(&settings.config, &front::run_settings()?)?,
+                _ => serve(demo::server(), &settings.config)?,
+            }
         }
         Invocation::Run { settings, run, command } => {
             settings.start_log();
-            return Err(Error::usage(format!("run is not wired yet: {command:?}, watching {:?}", run.watch)));
+            front::run(&settings.config, &run, command)?;
+        }
+        Invocation::Reload { logging, pid, timeout } => {
+            logger::install(logging);
+            return front::reload(pid, timeout);
+        }
+        Invocation::Status { logging, pid, json } => {
+            logger::install(logging);
+            front::status(pid, json)?;
         }
         Invocation::Healthcheck { logging, url } => {
             logger::install(logging);
             health::check(&url)?;
         }
     }
-    Ok(())
+    Ok(0)
 }
 
 impl Settings {
@@ -125,7 +154,7 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>, env: &dyn Fn(&str) -> 
         Some(Arg::Value(word)) => commands::find(&word)?,
         Some(flag) => return Err(Error::usage(format!("{} comes after a command: {NAME} -h lists them", spelled(&flag)))),
     };
-    let mut given = Given { sources: Sources::new(env, dotenv), run: RunConfig::new(), operands: Vec::new() };
+    let mut given = Given { sources: Sources::new(env, dotenv), run: RunConfig::new(), front: Meant::default(), operands: Vec::new() };
     loop {
         match parser.next().map_err(misuse)? {
             None => break,
@@ -158,6 +187,8 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>, env: &dyn Fn(&str) -> 
 struct Given<'a> {
     sources: Sources<'a>,
     run: RunConfig,
+    /// Which front is meant, for how long it may take, and how it is told.
+    front: Meant,
     operands: Vec<OsString>,
 }
 
@@ -180,6 +211,7 @@ impl Given<'_> {
                 Ok(())
             }
             Effect::Run(set) => set(&mut self.run, &value).map_err(|allowed| flag.refuse(&value, allowed)),
+            Effect::Front(set) => set(&mut self.front, &value).map_err(|allowed| flag.refuse(&value, allowed)),
             Effect::Help | Effect::Version | Effect::Nothing => Ok(()),
         }
     }

@@ -30,7 +30,8 @@ use crate::connection::{Back, Client, Link};
 use crate::error::Result;
 use crate::rpc_error::RpcError;
 use crate::version::Version;
-use group::{Group, Seated};
+use group::{CLOSE_STDIN_WAIT, Group, Seated};
+pub(crate) use note::end_of;
 use starter::Starter;
 use timer::Timer;
 
@@ -107,7 +108,8 @@ pub(crate) enum Swapped {
 /// What the orchestrator knows about the last save.
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
-    /// It is live. What waits for it goes on where it is: each session as soon as its own child has it.
+    /// It is live: nothing was saved between it and what the last [`swap`](Hold::swap) brought. What waits for it goes on where it is: each session
+    /// as soon as its own child has it.
     Live(Save),
     /// It is on its way. To be said as soon as a save is noticed.
     Pending(Save),
@@ -196,6 +198,10 @@ impl Hold {
             if let Verdict::NotLive { output, .. } = &verdict {
                 state.last_error = Some(note::end_of(output));
             }
+            if let Verdict::Live(save) = &verdict {
+                self.latest.fetch_max(save.number, Ordering::AcqRel);
+                self.live.fetch_max(save.number, Ordering::AcqRel);
+            }
             state.verdict = Some(verdict.clone());
             state.groups.values().cloned().collect::<Vec<_>>()
         };
@@ -210,6 +216,11 @@ impl Hold {
             log::error!("the server cannot be started: {error}");
             self.lock().last_error = Some(error.to_string());
         }
+    }
+
+    /// What starts processes: a build is one as well.
+    pub(crate) fn spawner(&self) -> &Spawner {
+        self.starter.spawner()
     }
 
     /// What is there.
@@ -251,8 +262,7 @@ impl Hold {
         for group in self.groups() {
             group.with(core::Core::close);
         }
-        self.starter.drop_ahead();
-        let ladder = Ladder { close_stdin_wait: Duration::from_secs(1), term_wait: self.settings.stop_timeout };
+        let ladder = Ladder { close_stdin_wait: CLOSE_STDIN_WAIT, term_wait: self.settings.stop_timeout };
         let left = self.starter.spawner().stop_all(ladder);
         if left > 0 {
             log::error!("{left} servers cannot be ended");
@@ -302,7 +312,9 @@ impl Hold {
     fn make_room(&self, group: &Arc<Group>) -> bool {
         let mut others: Vec<_> = self.groups().into_iter().filter(|other| other.id != group.id).collect();
         others.retain(|other| other.with(|core, _| core.kids.iter().any(|kid| kid.process.is_some() && kid.phase != Phase::Stopping)));
-        if others.len() < self.settings.max_children || group.with(|core, _| core.kids.len() > 1) {
+        if others.len() < self.settings.max_children
+            || group.with(|core, _| core.kids.iter().filter(|kid| kid.phase != Phase::Stopping).count() > 1)
+        {
             return true;
         }
         others.sort_by_cached_key(|other| other.with(|core, _| core.last()));
@@ -310,7 +322,20 @@ impl Hold {
     }
 
     fn report(&self, group: u64, report: Report) {
-        let canary = self.lock().canary.clone();
+        let canary = {
+            let mut state = self.lock();
+            match &report {
+                Report::Ready { .. } => {
+                    state.live_since.get_or_insert_with(SystemTime::now);
+                    if !matches!(state.verdict, Some(Verdict::NotLive { .. })) {
+                        state.last_error = None;
+                    }
+                }
+                Report::Failed { why, output, .. } => state.last_error = Some(format!("{why}\n{}", note::end_of(output))),
+                Report::Compared { .. } | Report::Gone => {}
+            }
+            state.canary.clone()
+        };
         if let Some((_, reports)) = canary.filter(|(id, _)| *id == group || matches!(report, Report::Compared { .. })) {
             // Who waits reads; there are a handful at most.
             let _ = reports.try_send(report);

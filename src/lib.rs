@@ -9,6 +9,8 @@ mod child;
 pub mod cli;
 mod config;
 mod connection;
+#[cfg(all(feature = "run", unix))]
+mod control;
 #[cfg(feature = "run")]
 mod demo;
 mod dispatch;
@@ -23,7 +25,11 @@ mod identity;
 mod json;
 mod line;
 mod message;
+#[cfg(feature = "run")]
+mod reload;
 mod rpc_error;
+#[cfg(all(feature = "run", unix))]
+mod run;
 mod serve;
 mod server;
 mod slots;
@@ -33,6 +39,8 @@ mod version;
 mod watch;
 mod workers;
 
+#[cfg(feature = "run")]
+pub use cli::dev;
 #[cfg(feature = "run")]
 pub use config::RunConfig;
 pub use config::{Config, Limits, Token, TransportMode};

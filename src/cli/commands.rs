@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use super::flags::{Flag, GENERAL, RUN, SERVE};
+use super::flags::{Flag, GENERAL, RELOAD, RUN, SERVE, STATUS};
 use super::{Given, Invocation, NAME, health, nearest};
 use crate::error::{Error, Result};
 
@@ -49,9 +49,27 @@ pub(super) const COMMANDS: &[Command] = &[
         words: "[--] COMMAND [ARGS...]",
         operands: Operands::Rest,
         help: "put a front before a stdio server, and reload it when its files change",
-        hidden: true,
+        hidden: false,
         groups: &[SERVE, RUN, GENERAL],
         invocation: run,
+    },
+    Command {
+        name: "reload",
+        words: "",
+        operands: Operands::None,
+        help: "have the front that runs here reload now, changed or not, and wait: 0 live, 1 not live, 2 no front or several",
+        hidden: false,
+        groups: &[RELOAD, GENERAL],
+        invocation: |given| Ok(Invocation::Reload { logging: given.logging()?, pid: given.front.pid, timeout: given.front.timeout }),
+    },
+    Command {
+        name: "status",
+        words: "",
+        operands: Operands::None,
+        help: "what the front that runs here serves: what is live, sessions, server processes, last reloads",
+        hidden: false,
+        groups: &[STATUS, GENERAL],
+        invocation: |given| Ok(Invocation::Status { logging: given.logging()?, pid: given.front.pid, json: given.front.json }),
     },
     Command {
         name: "healthcheck",

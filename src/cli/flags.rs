@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lexopt::Arg;
 
@@ -32,10 +33,26 @@ pub(super) enum Effect {
     Fixed(&'static str, &'static str),
     /// Has no variable.
     Run(fn(&mut RunConfig, &OsStr) -> Result<(), Allowed>),
+    /// Says which front is meant.
+    Front(fn(&mut Meant, &OsStr) -> Result<(), Allowed>),
     Help,
     Version,
     /// A variable without a flag.
     Nothing,
+}
+
+/// Which front `reload` and `status` mean.
+#[derive(Debug)]
+pub(super) struct Meant {
+    pub(super) pid: Option<u32>,
+    pub(super) timeout: Duration,
+    pub(super) json: bool,
+}
+
+impl Default for Meant {
+    fn default() -> Meant {
+        Meant { pid: None, timeout: Duration::from_secs(60), json: false }
+    }
 }
 
 impl Flag {
@@ -93,6 +110,35 @@ impl Flag {
         Error::setting(self.long, value.to_string_lossy(), allowed)
     }
 }
+
+const PID: Flag = Flag {
+    long: "--pid",
+    value: Some("N"),
+    default: "the front that runs here or nearest above",
+    help: "process id of the front that is meant",
+    effect: Effect::Front(|meant, text| {
+        let pid = text.to_str().and_then(|text| text.parse().ok()).filter(|pid| *pid > 0);
+        put(&mut meant.pid, pid.map(Some).ok_or("a process id"))
+    }),
+    ..Flag::EMPTY
+};
+
+/// For `reload`.
+pub(super) const RELOAD: &[Flag] = &[
+    PID,
+    Flag {
+        long: "--timeout",
+        value: Some("D"),
+        default: "60s",
+        help: "how long to wait for the outcome",
+        effect: Effect::Front(|meant, text| put(&mut meant.timeout, time_of(text))),
+        ..Flag::EMPTY
+    },
+];
+
+/// For `status`.
+pub(super) const STATUS: &[Flag] =
+    &[PID, Flag { long: "--json", help: "for programs", effect: Effect::Front(|meant, _| put(&mut meant.json, Ok(true))), ..Flag::EMPTY }];
 
 /// For every command.
 pub(super) const GENERAL: &[Flag] = &[
@@ -180,7 +226,7 @@ fn path_of(value: &OsStr) -> Result<PathBuf, Allowed> {
     if value.is_empty() { Err("a path") } else { Ok(OsString::from(value).into()) }
 }
 
-fn time_of(value: &OsStr) -> Result<std::time::Duration, Allowed> {
+fn time_of(value: &OsStr) -> Result<Duration, Allowed> {
     duration(value.to_str().unwrap_or_default())
 }
 

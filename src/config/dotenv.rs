@@ -102,6 +102,22 @@ impl Dotenv {
     }
 }
 
+/// Every readable name and value of the file at `path`, for a server's environment; the last line of a name comes last.
+#[cfg(feature = "run")]
+pub(crate) fn pairs(path: &Path) -> io::Result<Vec<(String, String)>> {
+    let text = read_file(path)?;
+    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let mut pairs = Vec::new();
+    while !rest.is_empty() {
+        let (entry, next) = entry(rest);
+        rest = next;
+        if let Some((name, Some(value))) = entry.filter(|(_, value)| value.as_ref().is_some_and(|value| !value.contains('\0'))) {
+            pairs.push((name.to_owned(), value));
+        }
+    }
+    Ok(pairs)
+}
+
 fn read_file(path: &Path) -> io::Result<String> {
     let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
     // Asked before it is opened: opening a named pipe would wait for its writer.

@@ -20,15 +20,23 @@ impl Core {
     pub(super) fn verdict(&mut self, verdict: &Verdict, now: Instant) {
         match verdict {
             Verdict::Live(save) => {
-                self.live = self.live.max(save.number);
+                // Nothing has changed between the last that is live and this one: who has that has this.
+                let live = self.live;
+                self.live = live.max(save.number);
+                for kid in self.kids.iter_mut().filter(|kid| kid.save >= live) {
+                    kid.save = kid.save.max(save.number);
+                }
                 self.not_live = None;
             }
             Verdict::Pending(Save { number, at }) => self.not_live = Some(NotLive { save: *number, at: *at, output: None }),
             Verdict::NotLive { save: Save { number, at }, output } => {
                 self.settled = self.settled.max(*number);
-                let not_live = NotLive { save: *number, at: *at, output: Some(output.as_str().into()) };
-                self.log_to_clients(&not_live);
-                self.not_live = Some(not_live);
+                let is_known = self.not_live.as_ref().is_some_and(|known| known.at == *at && known.output.is_some());
+                if !is_known {
+                    let not_live = NotLive { save: *number, at: *at, output: Some(output.as_str().into()) };
+                    self.log_to_clients(&not_live);
+                    self.not_live = Some(not_live);
+                }
             }
         }
         self.pump(now);
@@ -95,7 +103,7 @@ pub(super) fn clock(time: SystemTime) -> String {
 }
 
 /// The last 4 KiB, with control characters escaped.
-pub(super) fn end_of(output: &str) -> String {
+pub(crate) fn end_of(output: &str) -> String {
     let output = output.trim_end();
     let mut start = output.len().saturating_sub(OUTPUT);
     while !output.is_char_boundary(start) {

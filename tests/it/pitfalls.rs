@@ -223,12 +223,17 @@ fn fact_13_a_stream_costs_one_thread_and_one_descriptor() {
 fn fact_14_keep_alive_answers_come_without_delay() {
     let server = Server::start();
     let mut http = Http::connect(server.address);
-    let began = std::time::Instant::now();
-    for _ in 0..200 {
+    let mut fastest = Duration::MAX;
+    for round in 0..200 {
+        let began = std::time::Instant::now();
         assert_eq!(http.exchange(request("GET", &format!("/{}", "x".repeat(2000)), "", "")).status, 404);
+        // The first ones are acknowledged at once by any system.
+        if round >= 100 {
+            fastest = fastest.min(began.elapsed());
+        }
     }
-    // 200 delays of 40 ms would be 8 s.
-    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    // Where the delay is, all have it; however slow the machine is, one of a hundred without it is fast.
+    assert!(fastest < Duration::from_millis(30), "{fastest:?}");
 }
 
 #[test]

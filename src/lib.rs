@@ -3,6 +3,7 @@
 #[cfg(feature = "run")]
 #[doc(hidden)]
 pub mod cli;
+mod base64;
 mod config;
 mod connection;
 #[cfg(feature = "run")]

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::connection::{Gone, Outlet};
 use crate::event;
 use crate::message::{Kind, Message};
-use crate::transport::wire::{write_all, write_at_once};
+use crate::transport::wire::{is_left, write_all, write_at_once};
 
 /// Up to this size an event is put together before it is written.
 const SMALL: usize = 16 * 1024;
@@ -123,6 +123,11 @@ impl EventStream {
         self.put(Item::Event { before: event::message_with_id(id), message: Some(message) }, Patience::UntilRoom)
     }
 
+    /// The same without waiting.
+    pub fn offer_with_id(&self, id: &str, message: Message) -> Result<(), Gone> {
+        self.put(Item::Event { before: event::message_with_id(id), message: Some(message) }, Patience::None)
+    }
+
     /// What is queued still goes out, then the stream ends.
     pub fn finish(&self) {
         self.lock().is_finished = true;
@@ -140,9 +145,10 @@ impl EventStream {
         self.signal();
     }
 
+    /// Whether it goes on, as far as can be seen from here.
     pub fn is_open(&self) -> bool {
         let load = self.lock();
-        !load.is_gone && !load.is_finished
+        !load.is_gone && !load.is_finished && !self.socket.get().is_some_and(|socket| is_left(socket))
     }
 
     fn put(&self, item: Item, patience: Patience) -> Result<(), Gone> {

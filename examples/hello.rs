@@ -2,7 +2,7 @@
 //!
 //! `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add","arguments":{"a":2,"b":3}}}`
 //!
-//! `MCP_TRANSPORT=http cargo run --example hello` serves the same on <http://localhost:3000>, and prints its paths.
+//! `MCP_TRANSPORT=http cargo run --example hello` serves the same on <http://localhost:3000/sse>.
 
 use mcp_http_transport::{Config, Server, Tool, Type, serve};
 

@@ -19,7 +19,9 @@ use std::process::ExitCode;
 use lexopt::Arg;
 
 use crate::config::{self, Config, Dotenv, RunConfig, Sources};
+use crate::demo;
 use crate::error::{Error, Result};
+use crate::serve::serve;
 use commands::{Command, Operands};
 use flags::{Effect, Flag};
 use logger::Logging;
@@ -79,7 +81,7 @@ fn carry_out(invocation: Invocation) -> Result<()> {
         Invocation::Version => say(&mut io::stdout(), &format!("{NAME} {}\n", env!("CARGO_PKG_VERSION"))),
         Invocation::Demo(settings) => {
             settings.start_log();
-            return Err(Error::usage(format!("demo over {} is not wired yet", settings.config.transport)));
+            serve(demo::server(), &settings.config)?;
         }
         Invocation::Run { settings, run, command } => {
             settings.start_log();

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const DEPTH: usize = 64;
 
 /// The way to a client ended: it left, was dropped for not reading, or its session is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gone;
 
 impl fmt::Display for Gone {
@@ -112,6 +112,7 @@ pub(crate) trait Link: Send + Sync {
     fn version(&self) -> Option<Version>;
 
     /// Whether a call is running or waiting.
+    #[allow(dead_code, reason = "used by Streamable HTTP")]
     fn is_busy(&self) -> bool;
 
     /// The client is gone: everything it waits for is cancelled.

@@ -1,5 +1,4 @@
 //! The built-in server of `mcp-http-transport demo`: a little of everything, to try a client with.
-#![allow(dead_code, reason = "used by the command line")]
 
 use std::time::Duration;
 

@@ -76,7 +76,8 @@ impl Back for Dispatcher {
         self.peers().iter().for_each(|peer| peer.hang_up());
         if !self.slots.wait_until_quiet(grace) {
             log::warn!("calls are still running after {grace:?}: they are cancelled");
-            self.peers().iter().for_each(|peer| peer.close());
+            let error = RpcError::internal("the server is shutting down");
+            self.peers().iter().for_each(|peer| peer.abandon(&error));
         }
     }
 }

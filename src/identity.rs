@@ -85,6 +85,7 @@ impl Key {
     }
 
     /// Whether `id` is one that a process with this key gave out.
+    #[allow(dead_code, reason = "used by Streamable HTTP")]
     pub fn is_ours(&self, id: &str) -> bool {
         let Some(random) = id.get(..2 * RANDOM).and_then(unhex) else { return false };
         equal(self.session_id(&random).as_bytes(), id.as_bytes())
@@ -113,6 +114,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
+#[allow(dead_code, reason = "used by Streamable HTTP")]
 fn unhex(digits: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> = digits.chars().map(|digit| digit.to_digit(16).map(|digit| digit as u8)).collect();
     Some(digits?.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())

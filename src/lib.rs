@@ -1,5 +1,7 @@
 //! Edit your MCP server; your client never notices.
 
+#[cfg(all(feature = "run", unix))]
+mod child;
 #[cfg(feature = "run")]
 #[doc(hidden)]
 pub mod cli;
@@ -24,6 +26,8 @@ mod server;
 mod slots;
 mod transport;
 mod version;
+#[cfg(feature = "run")]
+mod watch;
 mod workers;
 
 #[cfg(feature = "run")]

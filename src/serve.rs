@@ -170,7 +170,7 @@ impl Service {
         if let Some(stdio) = &self.stdio {
             stdio.flush();
         }
-        drop(self.stopped.0.try_send(()));
+        self.stopped.0.try_send(()).ok();
     }
 
     /// Waits until the client on stdio is gone, or somebody [stopped](Service::stop) it.
@@ -195,7 +195,7 @@ fn signals() -> Result<Receiver<()>> {
         if count.fetch_add(1, Ordering::SeqCst) > 0 {
             std::process::exit(INTERRUPTED);
         }
-        drop(sender.try_send(()));
+        sender.try_send(()).ok();
     };
     ctrlc::set_handler(handler).map_err(|error| Error::io("cannot handle signals", io::Error::other(error)))?;
     Ok(receiver)

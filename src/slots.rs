@@ -176,11 +176,6 @@ impl Slots {
         }
     }
 
-    /// Runs a job of a call that has its slot on a worker.
-    pub fn run(&self, job: Job) {
-        self.workers.run(job);
-    }
-
     fn holding(self: &Arc<Self>, lane: u64, job: Job) -> Job {
         let held = Held { slots: Arc::clone(self), lane };
         Box::new(move || {
@@ -202,7 +197,7 @@ impl Slots {
         let mut next = Vec::new();
         while state.running < self.bounds.calls {
             if let Some(turn) = state.next_returning(self.bounds) {
-                drop(turn.send(()));
+                turn.send(()).ok();
             } else if let Some(job) = state.next_waiting(self.bounds) {
                 next.push(job);
             } else {

@@ -68,11 +68,15 @@ mod tests {
         let (done, results) = bounded(4);
         for _ in 0..2 {
             let held = held.clone();
-            workers.run(Box::new(move || drop(held.recv())));
+            workers.run(Box::new(move || {
+                held.recv().ok();
+            }));
         }
         for n in 0..4 {
             let done = done.clone();
-            workers.run(Box::new(move || drop(done.send(n))));
+            workers.run(Box::new(move || {
+                done.send(n).ok();
+            }));
             assert_eq!(results.recv_timeout(Duration::from_secs(5)), Ok(n));
         }
         drop(hold);
@@ -82,7 +86,9 @@ mod tests {
     fn beyond_the_bound_a_job_is_dropped() {
         let workers = Workers::new(1);
         let (hold, held) = bounded::<()>(0);
-        workers.run(Box::new(move || drop(held.recv())));
+        workers.run(Box::new(move || {
+            held.recv().ok();
+        }));
         let (alive, dropped) = bounded::<()>(0);
         workers.run(Box::new(move || drop(alive)));
         assert!(dropped.recv_timeout(Duration::from_secs(5)).is_err_and(|error| error.is_disconnected()));

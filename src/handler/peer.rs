@@ -88,6 +88,7 @@ impl Peer {
         lock(&self.calls).remove(&*call.id);
     }
 
+    #[allow(dead_code, reason = "used by Streamable HTTP")]
     pub fn is_busy(&self) -> bool {
         !lock(&self.calls).is_empty()
     }
@@ -127,6 +128,16 @@ impl Peer {
     pub fn hang_up(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
         lock(&self.asks).clear();
+    }
+
+    /// The server ends: what is still under way is answered with an error, and then as good as gone.
+    pub fn abandon(&self, error: &RpcError) {
+        let calls: Vec<_> = lock(&self.calls).values().cloned().collect();
+        for call in calls {
+            // A client that is gone needs no answer.
+            drop(call.outlet.offer(Message::error(Some(&call.id), error)));
+        }
+        self.close();
     }
 
     /// The client is gone: its calls are cancelled, those that have not begun never begin, and nobody waits for its answers.

@@ -150,10 +150,6 @@ impl Entry {
 }
 
 impl Place {
-    pub fn socket(&self) -> &Arc<TcpStream> {
-        &self.entry.socket
-    }
-
     /// Notes what the connection does from now on.
     pub fn set(&self, phase: Phase) {
         self.entry.since.store(self.entry.began.elapsed().as_millis() as u64, Ordering::Relaxed);

@@ -41,7 +41,7 @@ impl Endpoints {
         let read = request.as_reader().take(limit as u64 + 1).read_to_end(&mut body);
         let reply = match read {
             Ok(count) if count > limit => Full::text(413, "the body is over the limit").into(),
-            Ok(_) => self.answer(&request.method().clone(), &request.url().to_owned(), &request.headers().to_vec(), body),
+            Ok(_) => self.answer(request.method(), request.url(), request.headers(), body),
             Err(_) => return None,
         };
         let done = match reply {

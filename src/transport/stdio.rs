@@ -202,7 +202,9 @@ impl Lines {
                     drop(load);
                     self.has_room.notify_all();
                 }
-                Piece::Mark(written) => drop(written.try_send(())),
+                Piece::Mark(written) => {
+                    written.try_send(()).ok();
+                }
             }
         }
         Ok(())
@@ -230,7 +232,7 @@ impl Lines {
     fn flush(&self, patience: Duration) {
         let (mark, written) = bounded(1);
         if self.queue.send_timeout(Piece::Mark(mark), patience).is_ok() {
-            drop(written.recv_timeout(patience));
+            written.recv_timeout(patience).ok();
         }
     }
 

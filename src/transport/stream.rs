@@ -5,7 +5,6 @@
 //! by itself and spares the writer's waking. Why that cannot overtake anything: the count is read and the socket is taken in one step under the
 //! lock of `load`; whoever enqueues counts first, under the same lock; and the writer counts down only after it has written.
 
-use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -15,10 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::connection::{Gone, Outlet};
 use crate::event;
 use crate::message::{Kind, Message};
-use crate::transport::wire::{is_left, write_all, write_at_once};
-
-/// Up to this size an event is put together before it is written.
-const SMALL: usize = 16 * 1024;
+use crate::transport::wire::{Item, Wire, is_left};
 
 /// Room in the queue for the signals that are no messages.
 const SIGNALS: usize = 4;
@@ -49,16 +45,6 @@ pub(crate) struct Feed {
     keep_alive: Duration,
 }
 
-/// One event: what goes before the message, and the message.
-enum Item {
-    Event {
-        before: String,
-        message: Option<Message>,
-    },
-    /// Something happened that the writer should see.
-    Signal,
-}
-
 #[derive(Default)]
 struct Load {
     count: usize,
@@ -67,34 +53,6 @@ struct Load {
     is_gone: bool,
     /// `list_changed` notifications that found no room: one of a kind says it all.
     late: Vec<Message>,
-}
-
-/// The way to the client, once it is known.
-#[derive(Default)]
-struct Wire {
-    socket: Option<Arc<TcpStream>>,
-    is_chunked: bool,
-    /// The end of an event that a thread that must not wait has begun.
-    rest: Vec<u8>,
-}
-
-impl Item {
-    fn message(message: Message) -> Item {
-        Item::Event { before: String::new(), message: Some(message) }
-    }
-
-    fn parts(&self) -> [&str; 3] {
-        match self {
-            Item::Signal => ["", "", ""],
-            Item::Event { before, message: None } => [before, "", ""],
-            Item::Event { before, message: Some(message) } if before.is_empty() => [event::MESSAGE, message.as_str(), event::END],
-            Item::Event { before, message: Some(message) } => [before, message.as_str(), event::END],
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.parts().iter().map(|part| part.len()).sum()
-    }
 }
 
 /// Makes a stream that carries a comment whenever it was quiet for `keep_alive`.
@@ -119,6 +77,7 @@ impl EventStream {
     }
 
     /// Sends a message as an event that has an id.
+    #[allow(dead_code, reason = "used by Streamable HTTP")]
     pub fn send_with_id(&self, id: &str, message: Message) -> Result<(), Gone> {
         self.put(Item::Event { before: event::message_with_id(id), message: Some(message) }, Patience::UntilRoom)
     }
@@ -363,63 +322,5 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         self.stream.cut();
-    }
-}
-
-impl Wire {
-    /// Writes an event whole, and before it what is left of the last one.
-    fn write(&mut self, item: &Item, deadline: Duration) -> io::Result<()> {
-        let Some(socket) = self.socket.clone() else { return Ok(()) };
-        // A slow line gets the time again for each mebibyte.
-        let deadline = Instant::now() + deadline * (1 + (item.len() >> 20) as u32);
-        if !self.rest.is_empty() {
-            write_all(&socket, &mut [IoSlice::new(&self.rest)], deadline)?;
-            self.rest = Vec::new();
-        }
-        let [before, text, after] = item.parts();
-        if item.len() <= SMALL {
-            return match self.assemble(item) {
-                whole if whole.is_empty() => Ok(()),
-                whole => write_all(&socket, &mut [IoSlice::new(&whole)], deadline),
-            };
-        }
-        let (head, tail) = if self.is_chunked {
-            (format!("{:x}\r\n{before}", item.len()), format!("{after}\r\n"))
-        } else {
-            (before.to_owned(), after.to_owned())
-        };
-        write_all(&socket, &mut [IoSlice::new(head.as_bytes()), IoSlice::new(text.as_bytes()), IoSlice::new(tail.as_bytes())], deadline)
-    }
-
-    /// Writes as much of an event as goes without waiting, and keeps the rest.
-    fn write_what_fits(&mut self, item: &Item) -> io::Result<()> {
-        let Some(socket) = self.socket.clone() else { return Ok(()) };
-        let whole = self.assemble(item);
-        let written = write_at_once(&socket, &whole)?;
-        if written < whole.len() {
-            self.rest = whole[written..].to_vec();
-        }
-        Ok(())
-    }
-
-    fn assemble(&self, item: &Item) -> Vec<u8> {
-        let parts = item.parts();
-        let mut whole = Vec::with_capacity(item.len() + 16);
-        if self.is_chunked && item.len() > 0 {
-            whole.extend_from_slice(format!("{:x}\r\n", item.len()).as_bytes());
-        }
-        parts.iter().for_each(|part| whole.extend_from_slice(part.as_bytes()));
-        if self.is_chunked && item.len() > 0 {
-            whole.extend_from_slice(b"\r\n");
-        }
-        whole
-    }
-
-    fn finish(&mut self, deadline: Duration) -> io::Result<()> {
-        self.write(&Item::Signal, deadline)?;
-        match &self.socket {
-            Some(socket) if self.is_chunked => write_all(socket, &mut [IoSlice::new(b"0\r\n\r\n")], Instant::now() + deadline),
-            _ => Ok(()),
-        }
     }
 }

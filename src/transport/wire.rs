@@ -1,8 +1,111 @@
-//! Writing to a socket within a deadline, or without waiting at all.
+//! The way of events to a socket: how one is framed, and writing it within a deadline, or as much of it as goes without waiting.
 
 use std::io::{self, IoSlice, Write};
 use std::net::TcpStream;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::event;
+use crate::message::Message;
+
+/// Up to this size an event is put together before it is written.
+const SMALL: usize = 16 * 1024;
+
+/// One event: what goes before the message, and the message.
+pub(crate) enum Item {
+    Event {
+        before: String,
+        message: Option<Message>,
+    },
+    /// Something happened that the writer should see.
+    Signal,
+}
+
+/// The way to the client, once it is known.
+#[derive(Default)]
+pub(crate) struct Wire {
+    pub socket: Option<Arc<TcpStream>>,
+    pub is_chunked: bool,
+    /// The end of an event that a thread that must not wait has begun.
+    pub rest: Vec<u8>,
+}
+
+impl Item {
+    pub fn message(message: Message) -> Item {
+        Item::Event { before: String::new(), message: Some(message) }
+    }
+
+    pub fn parts(&self) -> [&str; 3] {
+        match self {
+            Item::Signal => ["", "", ""],
+            Item::Event { before, message: None } => [before, "", ""],
+            Item::Event { before, message: Some(message) } if before.is_empty() => [event::MESSAGE, message.as_str(), event::END],
+            Item::Event { before, message: Some(message) } => [before, message.as_str(), event::END],
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
+    }
+}
+
+impl Wire {
+    /// Writes an event whole, and before it what is left of the last one.
+    pub fn write(&mut self, item: &Item, deadline: Duration) -> io::Result<()> {
+        let Some(socket) = self.socket.clone() else { return Ok(()) };
+        // A slow line gets the time again for each mebibyte.
+        let deadline = Instant::now() + deadline * (1 + (item.len() >> 20) as u32);
+        if !self.rest.is_empty() {
+            write_all(&socket, &mut [IoSlice::new(&self.rest)], deadline)?;
+            self.rest = Vec::new();
+        }
+        let [before, text, after] = item.parts();
+        if item.len() <= SMALL {
+            return match self.assemble(item) {
+                whole if whole.is_empty() => Ok(()),
+                whole => write_all(&socket, &mut [IoSlice::new(&whole)], deadline),
+            };
+        }
+        let (head, tail) = if self.is_chunked {
+            (format!("{:x}\r\n{before}", item.len()), format!("{after}\r\n"))
+        } else {
+            (before.to_owned(), after.to_owned())
+        };
+        write_all(&socket, &mut [IoSlice::new(head.as_bytes()), IoSlice::new(text.as_bytes()), IoSlice::new(tail.as_bytes())], deadline)
+    }
+
+    /// Writes as much of an event as goes without waiting, and keeps the rest.
+    pub fn write_what_fits(&mut self, item: &Item) -> io::Result<()> {
+        let Some(socket) = self.socket.clone() else { return Ok(()) };
+        let whole = self.assemble(item);
+        let written = write_at_once(&socket, &whole)?;
+        if written < whole.len() {
+            self.rest = whole[written..].to_vec();
+        }
+        Ok(())
+    }
+
+    fn assemble(&self, item: &Item) -> Vec<u8> {
+        let parts = item.parts();
+        let mut whole = Vec::with_capacity(item.len() + 16);
+        if self.is_chunked && item.len() > 0 {
+            whole.extend_from_slice(format!("{:x}\r\n", item.len()).as_bytes());
+        }
+        parts.iter().for_each(|part| whole.extend_from_slice(part.as_bytes()));
+        if self.is_chunked && item.len() > 0 {
+            whole.extend_from_slice(b"\r\n");
+        }
+        whole
+    }
+
+    pub fn finish(&mut self, deadline: Duration) -> io::Result<()> {
+        self.write(&Item::Signal, deadline)?;
+        match &self.socket {
+            Some(socket) if self.is_chunked => write_all(socket, &mut [IoSlice::new(b"0\r\n\r\n")], Instant::now() + deadline),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Writes everything. The socket has a write timeout of its own; the deadline ends what a reader that takes a byte now and then would prolong.
 pub(crate) fn write_all(mut socket: &TcpStream, mut parts: &mut [IoSlice<'_>], deadline: Instant) -> io::Result<()> {

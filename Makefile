@@ -1,0 +1,71 @@
+# Everything a person or CI runs. `make help` lists the targets.
+
+CARGO ?= cargo
+BIN := target/debug/mcp-http-transport
+RELEASE := target/release/mcp-http-transport
+PORT ?= 3000
+TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+
+include tests/clients/clients.mk
+
+.PHONY: help run build check fmt clippy doc tidy deps test unit curl release size clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+build: ## the debug binary (Rust 1.85; 30 s cold)
+	$(CARGO) build --locked
+
+run: build ## starts the demo over HTTP and prints what to type next (Rust)
+	@echo "In another terminal:"
+	@echo "  curl -N http://localhost:$(PORT)/sse                       # opens a session; copy the path it prints"
+	@echo "  curl http://localhost:$(PORT)/messages/?session_id=... -H 'Content-Type: application/json' \\"
+	@echo "       -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"add\",\"arguments\":{\"a\":2,\"b\":3}}}'"
+	@echo "  npx @modelcontextprotocol/inspector                         # a page to try everything; URL http://localhost:$(PORT)/sse"
+	@echo "Ctrl-C ends it."
+	@$(BIN) demo --http --port $(PORT)
+
+check: fmt clippy doc tidy deps ## format, lints, documentation, house rules, dependency bar (Rust with clippy and rustfmt; 1 min)
+
+fmt:
+	$(CARGO) fmt --check
+
+clippy:
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --lib -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib
+
+tidy:
+	$(CARGO) test --locked --quiet --test tidy
+
+# At most 24 crates on Linux, ourselves included; none of them a macro that runs at build time, none that needs a C compiler.
+deps:
+	@count=$$($(CARGO) tree --locked -e normal --prefix none | sed 's/ (\*)//' | sort -u | wc -l); \
+	echo "$$count crates in the tree (at most 24)"; test $$count -le 24
+	@! $(CARGO) tree --locked -e normal,build --prefix none | grep -E 'proc-macro|^cc v|-sys v' | grep -v windows
+
+test: unit curl ## all cargo tests, then the curl scripts (Rust, curl; 3 min)
+
+unit:
+	$(CARGO) test --locked
+
+curl: build
+	tests/curl/run.sh $(BIN)
+
+release: ## the release binary (Rust; 1 min)
+	$(CARGO) build --release --locked
+
+clients: ## real third-party clients against the demo (Python 3.11, Node 20; 6 min)
+
+clients-idle: ## the same clients after 320 s of silence (not in CI; 6 min)
+
+size: release ## sizes of the dynamic and the static release binary (Rust; 2 min)
+	@RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" $(CARGO) build --release --locked --target $(TARGET)
+	@ls -l $(RELEASE) | awk '{ printf "dynamic %d bytes (target 1200000)\n", $$5 }'
+	@ls -l target/$(TARGET)/release/mcp-http-transport | awk '{ printf "static  %d bytes (target 2400000)\n", $$5 }'
+	@ldd target/$(TARGET)/release/mcp-http-transport 2>&1 | head -1
+
+clean: ## removes everything built or installed
+	$(CARGO) clean

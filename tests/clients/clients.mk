@@ -1,0 +1,33 @@
+# Real third-party MCP clients against our binary. Included by the top Makefile.
+# Everything is installed below target/clients; a second run installs nothing.
+
+CLIENTS := target/clients
+CLIENTS_PYTHON := 2.3.0 1.30.0
+CLIENTS_STAMPS := $(CLIENTS_PYTHON:%=$(CLIENTS)/mcp-%/.installed) $(CLIENTS)/node/.installed
+
+.PHONY: clients clients-idle clients-install
+
+clients: clients-install
+	cargo build
+	python3 tests/clients/run.py
+
+clients-idle: clients-install
+	cargo build
+	python3 tests/clients/run.py --idle 320
+
+clients-install: $(CLIENTS_STAMPS)
+
+# Without ensurepip (Debian splits it off) the environment borrows the pip of the system.
+$(CLIENTS)/mcp-%/.installed: tests/clients/python/mcp-%.txt
+	rm -rf $(@D)
+	python3 -m venv $(@D) 2>/dev/null || python3 -m venv --clear --without-pip $(@D)
+	if [ -x $(@D)/bin/pip ]; then $(@D)/bin/python -m pip install -q --disable-pip-version-check -r $<; \
+	else python3 -m pip --python $(@D)/bin/python install -q --disable-pip-version-check -r $<; fi
+	touch $@
+
+# The lock file names no registry: npm takes the one this machine is set up with.
+$(CLIENTS)/node/.installed: tests/clients/node/package.json tests/clients/node/package-lock.json
+	mkdir -p $(@D)
+	cp $^ $(@D)
+	cd $(@D) && npm ci --silent --no-audit --no-fund --omit-lockfile-registry-resolved=true
+	touch $@

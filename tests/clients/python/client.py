@@ -1,0 +1,349 @@
+"""One MCP client of the Python SDK (1.x or 2.x, whichever is installed), driven line by line.
+
+    client.py --transport sse|streamable|stdio [--mode auto|legacy] [--url URL] [-- COMMAND ...]
+
+Reads one JSON object per line from stdin, {"step": NAME}, does the step over the one connection
+it keeps, and answers with one line, {"step", "ok", "detail", "data"}; a step that failed adds "wire",
+the last messages in both directions. The end of stdin closes the connection. The same protocol is
+spoken by ../node/client.mjs; the steps of both must stay the same.
+"""
+
+import argparse
+import json
+import os
+import sys
+import threading
+import traceback
+
+import anyio
+import mcp
+from mcp.client.sse import sse_client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.client.streamable_http import streamable_http_client
+
+try:
+    import mcp_types as types  # SDK 2.x
+
+    SDK = 2
+except ImportError:
+    import mcp.types as types
+
+    SDK = 1
+
+# A step ends before the driver loses patience, so that the wire can be shown.
+STEP_SECONDS = 20
+LOG_LEVEL = "io.modelcontextprotocol/logLevel"
+
+
+class Wire:
+    """Every message of the connection, in order: ("out" | "in", message)."""
+
+    def __init__(self):
+        self.messages = []
+
+    def add(self, way, item):
+        message = getattr(item, "message", None)
+        if hasattr(message, "model_dump"):
+            self.messages.append((way, message.model_dump(mode="json", by_alias=True, exclude_unset=True)))
+        else:
+            self.messages.append((way, {"exception": repr(item)}))
+
+    def tail(self):
+        return [f"{way} {json.dumps(message)[:600]}" for way, message in self.messages[-24:]]
+
+
+class Tap:
+    """A stream of the SDK that also writes down what passes."""
+
+    def __init__(self, inner, way, wire):
+        self._inner, self._way, self._wire = inner, way, wire
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    async def __aenter__(self):
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc):
+        return await self._inner.__aexit__(*exc)
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    async def receive(self):
+        item = await self._inner.receive()
+        self._wire.add("in", item)
+        return item
+
+    async def send(self, item):
+        self._wire.add("out", item)
+        await self._inner.send(item)
+
+
+class Transport:
+    """The transport asked for, tapped."""
+
+    def __init__(self, args, wire):
+        self._wire = wire
+        if args.transport == "sse":
+            self._inner = sse_client(args.url)
+        elif args.transport == "streamable":
+            self._inner = streamable_http_client(args.url)
+        else:
+            command, *rest = args.command
+            self._inner = stdio_client(StdioServerParameters(command=command, args=rest))
+
+    async def __aenter__(self):
+        read, write, *_ = await self._inner.__aenter__()
+        return Tap(read, "in", self._wire), Tap(write, "out", self._wire)
+
+    async def __aexit__(self, *exc):
+        return await self._inner.__aexit__(*exc)
+
+
+def need(truth, text):
+    if not truth:
+        raise AssertionError(text)
+
+
+def plain(result):
+    return result.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def text_of(result):
+    return "".join(block.get("text", "") for block in result["content"])
+
+
+class Steps:
+    """What a client can be told to do. Each step raises when the server did not behave."""
+
+    def __init__(self, client, wire, modern):
+        self.client, self.wire, self.modern = client, wire, modern
+        self.questions = []
+
+    async def tool(self, name, arguments, **more):
+        result = plain(await self.client.call_tool(name, arguments, **more))
+        need(not result.get("isError"), f"{name}: isError: {result}")
+        return text_of(result)
+
+    def sent(self, method, start=0):
+        """The messages this client sent for `method`, from the wire's position `start` on."""
+        return [m for way, m in self.wire.messages[start:] if way == "out" and m.get("method") == method]
+
+    def received(self, method, start=0):
+        return [m for way, m in self.wire.messages[start:] if way == "in" and m.get("method") == method]
+
+    async def initialize(self):
+        first = next(m for way, m in self.wire.messages if way == "out")
+        opening = next(
+            m["result"] for way, m in self.wire.messages if way == "in" and ("serverInfo" in m.get("result", {}) or "supportedVersions" in m.get("result", {}))
+        )
+        return {"first": first["method"], "modern": self.modern, "answer": opening}
+
+    async def list(self):
+        tools = plain(await self.client.list_tools())["tools"]
+        names = sorted(tool["name"] for tool in tools)
+        need({"add", "ask", "echo", "slow"} <= set(names), f"tools: {names}")
+        need(all(tool["inputSchema"].get("type") == "object" for tool in tools), f"schemas: {tools}")
+        return {"tools": names}
+
+    async def echo(self):
+        message = 'grüß "Gott"\n\u2028 end'
+        text = await self.tool("echo", {"message": message})
+        need(text == message, f"echo of {message!r} gave {text!r}")
+
+    async def add(self):
+        text = await self.tool("add", {"a": 2, "b": 40})
+        need(float(text) == 42, f"2 + 40 gave {text!r}")
+
+    async def progress(self):
+        seen = []
+
+        async def on_progress(progress, total, message):
+            seen.append((progress, total))
+
+        start = len(self.wire.messages)
+        await self.tool("slow", {"seconds": 0.5, "steps": 5}, progress_callback=on_progress)
+        need(len(seen) >= 4, f"progress callbacks: {seen}")
+        need(all(a[0] < b[0] for a, b in zip(seen, seen[1:])), f"progress does not increase: {seen}")
+        order = [m.get("method", "answer") for way, m in self.wire.messages[start:] if way == "in"]
+        need(order.index("notifications/progress") < order.index("answer"), f"progress after the answer: {order}")
+        return {"progress": seen}
+
+    async def cancel(self):
+        start = len(self.wire.messages)
+        second = anyio.Event()
+        count = 0
+
+        async def on_progress(progress, total, message):
+            nonlocal count
+            count += 1
+            if count == 2:
+                second.set()
+
+        async with anyio.create_task_group() as group:
+
+            async def call():
+                # Two hundred steps of 50 ms: had it not been cancelled, the calls below would see its progress.
+                await self.client.call_tool("slow", {"seconds": 10, "steps": 200}, progress_callback=on_progress)
+                raise AssertionError("the call ended before it was cancelled")
+
+            group.start_soon(call)
+            await second.wait()
+            request = self.sent("tools/call", start)[0]
+            if SDK == 1:  # 1.x forgets an abandoned call without a word: say it for it
+                params = types.CancelledNotificationParams(requestId=request["id"], reason="test")
+                note = types.CancelledNotification(params=params)
+                await self.client.send_notification(types.ClientNotification(note))
+            group.cancel_scope.cancel()
+
+        await self.echo()
+        answered = len(self.wire.messages)
+        # The fence: as long as ten steps of the cancelled call.
+        await self.tool("slow", {"seconds": 0.5, "steps": 2})
+        told = [m["params"]["requestId"] for m in self.sent("notifications/cancelled", start)]
+        token = request["params"]["_meta"]["progressToken"]
+        late = [m for m in self.received("notifications/progress", answered) if m["params"]["progressToken"] == token]
+        answers = [
+            m for way, m in self.wire.messages[start:] if way == "in" and "method" not in m and m.get("id") == request["id"]
+        ]
+        need(not late, f"the cancelled call still runs: {late[-1:]}")
+        need(all("error" in m for m in answers), f"the cancelled call gave a result: {answers}")
+        return {"told": told == [request["id"]], "answers": answers}
+
+    async def ask(self):
+        before = len(self.questions)
+        question = "Which colour?"
+        text = await self.tool("ask", {"question": question})
+        need(len(self.questions) == before + 1, f"questions that reached the client: {self.questions[before:]}")
+        need(question in self.questions[-1], f"the question was {self.questions[-1]!r}")
+        need("teal" in text, f"the answer 'teal' is not in {text!r}")
+
+    async def log(self):
+        if self.modern:
+            start = len(self.wire.messages)
+            await self.tool("slow", {"seconds": 0.1, "steps": 2}, meta={LOG_LEVEL: "debug"})
+            loud = self.received("notifications/message", start)
+            start = len(self.wire.messages)
+            await self.tool("slow", {"seconds": 0.1, "steps": 2})
+        else:
+            await self.client.set_logging_level("debug")
+            start = len(self.wire.messages)
+            await self.tool("slow", {"seconds": 0.1, "steps": 2})
+            loud = self.received("notifications/message", start)
+            await self.client.set_logging_level("emergency")
+            start = len(self.wire.messages)
+            await self.tool("slow", {"seconds": 0.1, "steps": 2})
+            await self.client.set_logging_level("info")
+        quiet = self.received("notifications/message", start)
+        need(loud, "no notifications/message at level debug")
+        need(not quiet, f"log messages that were not asked for: {quiet}")
+        return {"log": loud[0]["params"]}
+
+    async def resource(self):
+        uris = [r["uri"] for r in plain(await self.client.list_resources())["resources"]]
+        need("demo://greeting" in uris, f"resources: {uris}")
+        uri = "demo://greeting"
+        contents = plain(await self.client.read_resource(uri))["contents"]
+        need(contents[0]["uri"] == uri and contents[0].get("text"), f"contents: {contents}")
+
+    async def prompt(self):
+        prompts = [p["name"] for p in plain(await self.client.list_prompts())["prompts"]]
+        need("greet" in prompts, f"prompts: {prompts}")
+        messages = plain(await self.client.get_prompt("greet", {"name": "Ada"}))["messages"]
+        need("Ada" in messages[0]["content"]["text"], f"messages: {messages}")
+
+    async def ping(self):
+        if not self.modern:  # modern has no ping
+            await self.client.send_ping()
+
+    async def refuse(self):
+        """An unknown tool is a JSON-RPC error, and the connection lives on."""
+        error = getattr(mcp, "MCPError", None) or mcp.McpError
+        try:
+            result = await self.client.call_tool("no-such-tool", {})
+        except error as e:
+            need(e.error.code == -32602, f"unknown tool: {e.error}")
+        else:
+            raise AssertionError(f"an unknown tool gave {plain(result)}")
+
+
+async def converse(steps):
+    """Reads the commands and answers each."""
+    while line := await anyio.to_thread.run_sync(sys.stdin.readline):
+        name = json.loads(line)["step"]
+        answer = {"step": name, "ok": True}
+        try:
+            with anyio.fail_after(STEP_SECONDS):
+                answer["data"] = await getattr(steps, name)()
+        except Exception as e:
+            answer |= {"ok": False, "detail": describe(e), "wire": steps.wire.tail()}
+        say(answer)
+
+
+def say(answer):
+    print(json.dumps(answer), flush=True)
+
+
+def describe(error):
+    """The leaves of exception groups, one line each; the traceback goes to stderr."""
+    traceback.print_exception(error)
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return str(error) if isinstance(error, AssertionError) else repr(error)
+
+
+async def main(args):
+    wire = Wire()
+    steps = None
+
+    async def on_elicit(context, params):
+        steps.questions.append(params.message)
+        return types.ElicitResult(action="accept", content={"answer": "teal"})
+
+    async def on_log(params):
+        pass
+
+    callbacks = {"elicitation_callback": on_elicit, "logging_callback": on_log}
+    transport = Transport(args, wire)
+
+    def give_up():
+        say({"step": "connection", "ok": False, "detail": "no connection in time", "wire": wire.tail()})
+        os._exit(1)
+
+    # A thread, because a cancel scope must not be left open inside the contexts that connecting enters.
+    patience = threading.Timer(STEP_SECONDS, give_up)
+    patience.daemon = True
+    patience.start()
+    try:
+        if SDK == 2:
+            async with mcp.Client(transport, mode=args.mode, **callbacks) as client:
+                patience.cancel()
+                modern = client.session.discover_result is not None
+                steps = Steps(client, wire, modern)
+                await converse(steps)
+        else:
+            async with transport as (read, write), mcp.ClientSession(read, write, **callbacks) as session:
+                await session.initialize()
+                patience.cancel()
+                steps = Steps(session, wire, False)
+                await converse(steps)
+    except Exception as e:
+        say({"step": "connection", "ok": False, "detail": describe(e), "wire": wire.tail()})
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--transport", choices=["sse", "streamable", "stdio"], required=True)
+    parser.add_argument("--mode", choices=["auto", "legacy"], default="auto", help="SDK 2.x only")
+    parser.add_argument("--url")
+    parser.add_argument("command", nargs="*")
+    anyio.run(main, parser.parse_args())

@@ -153,7 +153,8 @@ impl Driver {
         }
         let (number, size) = (call.number, message.as_str().len());
         let listens = is_stateless && message.method() == "subscriptions/listen";
-        let mut open = OpenCall { handler: Arc::clone(&self.handler), peer: Arc::clone(&self.peer), call, is_answered: false, stays_open: false };
+        let mut open =
+            OpenCall { handler: Arc::clone(&self.handler), peer: Arc::clone(&self.peer), call, is_answered: false, stays_open: false };
         let job: Job = if listens {
             let listeners = Arc::clone(&self.listeners);
             Box::new(move || open.listen(message, &listeners))
@@ -256,7 +257,8 @@ impl OpenCall {
             Err(RpcError::internal(format_args!("the handler of {} panicked", request.method())))
         });
         if let Some((_, rounds)) = &self.call.stateless {
-            outcome = rounds.settle(request.message(), outcome, SystemTime::now()).map(|result| complete::complete(&request.method(), result));
+            outcome =
+                rounds.settle(request.message(), outcome, SystemTime::now()).map(|result| complete::complete(&request.method(), result));
         } else if request.method() == "initialize" {
             if let Ok(result) = &outcome {
                 self.note_handshake(&request, result);

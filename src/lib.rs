@@ -1,11 +1,11 @@
 //! Edit your MCP server; your client never notices.
 
+mod base64;
 #[cfg(all(feature = "run", unix))]
 mod child;
 #[cfg(feature = "run")]
 #[doc(hidden)]
 pub mod cli;
-mod base64;
 mod config;
 mod connection;
 #[cfg(feature = "run")]

@@ -10,15 +10,20 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::Config;
+use crate::connection::Job;
 use crate::error::{Error, Result};
 use crate::http1::{self, CONTINUE, Framing, Head, Reader, Refusal, Socket, Writer, linger};
 use crate::transport::connections::{Connections, Phase, Place};
-use crate::transport::endpoints::{self, Endpoints};
+use crate::transport::endpoints::{self, Endpoints, Exchange};
 use crate::transport::reply::{EventBody, Full, Reply};
+use crate::transport::streamable::response::{Ended, Response};
 use crate::transport::wire::write_all;
 
 /// A thread that may parse deeply nested JSON: 128 levels overflow 128 KiB.
 const STACK: usize = 2 << 20;
+
+/// A thread that only copies bytes.
+const SMALL_STACK: usize = 128 << 10;
 
 /// Of a body that is not wanted this much is read, so that the connection can stay.
 const UNWANTED: u64 = 64 * 1024;
@@ -177,7 +182,7 @@ impl Connection {
             self.place.set(Phase::Busy);
             limits = &self.shared.limits;
             let mut writer = Writer::of(&head);
-            let (reply, jobs) = match self.shared.endpoints.screen(&head) {
+            let exchange = match self.shared.endpoints.screen(&head) {
                 Ok(route) => match self.body(&mut reader, &head, &mut socket, limits) {
                     Ok(body) => self.shared.endpoints.exchange(route, &head, body),
                     Err(refusal) => return self.refuse(socket, refusal),
@@ -186,8 +191,19 @@ impl Connection {
                     if !self.pass_over_body(&mut reader, &head, &mut socket) {
                         writer = writer.close();
                     }
-                    (full.into(), Vec::new())
+                    Exchange::Done(full.into(), Vec::new())
                 }
+            };
+            let (reply, jobs) = match exchange {
+                Exchange::Done(reply, jobs) => (reply, jobs),
+                Exchange::Open(response, jobs) => match self.converse(&socket, writer, response, jobs) {
+                    Ended::Reply(reply) => (reply, Vec::new()),
+                    Ended::Streamed(stream) => {
+                        // It ends with its writer, who has the socket as well.
+                        stream.map(|stream| stream.join());
+                        return close(socket, false);
+                    }
+                },
             };
             match reply {
                 Reply::Full(full) => {
@@ -206,6 +222,20 @@ impl Connection {
                 return close(socket, !matches!(head.framing, Framing::None | Framing::Length(0)));
             }
             self.place.set(Phase::Idle);
+        }
+    }
+
+    /// Runs the call that a response waits for on this thread; if there are several, or it has to wait for its turn, others run them.
+    fn converse(&self, socket: &Socket, writer: Writer, response: Arc<Response>, mut jobs: Vec<Job>) -> Ended {
+        match jobs.pop() {
+            Some(job) if jobs.is_empty() => {
+                let (socket, patience) = (Arc::clone(socket.stream()), self.shared.write_deadline);
+                response.run(job, Box::new(move |body| write_beside(socket, writer.close(), body, patience)))
+            }
+            last => {
+                jobs.into_iter().chain(last).for_each(|job| self.shared.endpoints.run(job));
+                response.wait()
+            }
         }
     }
 
@@ -252,6 +282,19 @@ impl Connection {
             close(socket, true);
         }
     }
+}
+
+/// Begins an event stream, and writes it in a thread of its own while the connection's is busy with the handler.
+fn write_beside(socket: Arc<TcpStream>, writer: Writer, body: EventBody, patience: Duration) -> io::Result<JoinHandle<()>> {
+    let head = writer.stream(200, body.headers().to_vec())?;
+    write_all(&socket, &mut [IoSlice::new(&head)], Instant::now() + patience)?;
+    body.feed().attach(Arc::clone(&socket), writer.is_chunked());
+    let write = move || {
+        body.feed().run();
+        // The client is to see the end at once, though the handler may go on. What cannot be shut down is shut already.
+        drop(socket.shutdown(std::net::Shutdown::Write));
+    };
+    thread::Builder::new().name("http-stream".to_owned()).stack_size(SMALL_STACK).spawn(write)
 }
 
 /// Ends a connection after its last answer. Where the client may still be sending, it gets a moment: closing over unread bytes would destroy the answer

@@ -85,7 +85,8 @@ impl fmt::Debug for Json {
 
 /// The same JSON without line breaks. Inside strings they are always escaped, so a raw one is white space between tokens and a blank does as well.
 pub(crate) fn on_one_line(text: String) -> String {
-    if !text.bytes().any(|byte| byte == b'\n' || byte == b'\r') {
+    // Two searches for one character each are several times as fast as one for either.
+    if !text.contains('\n') && !text.contains('\r') {
         return text;
     }
     text.chars().map(|c| if c == '\n' || c == '\r' { ' ' } else { c }).collect()

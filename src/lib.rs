@@ -1,4 +1,6 @@
-//! Edit your MCP server; your client never notices.
+//! The guide, which is README.md, and the names that an embedder uses.
+//!
+#![doc = include_str!("../README.md")]
 
 mod base64;
 #[cfg(all(feature = "run", unix))]

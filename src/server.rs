@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::handler::Session;
 use crate::json::Json;
 use clients::Clients;
-use object::Object;
+use object::object;
 use prompt::PromptEntry;
 use registry::{Listed, Registry};
 use resource::{ResourceEntry, TemplateEntry};
@@ -236,6 +236,8 @@ impl Server {
     }
 
     /// A way to change the server while it runs. With it the server says that it has tools, resources and prompts, even where there are none yet.
+    ///
+    /// Who wraps a server in a handler of their own calls `Handler::handle(&server, request, session)`.
     pub fn handle(&self) -> ServerHandle {
         self.shared.is_open_to_change.store(true, Ordering::Relaxed);
         ServerHandle::new(&self.shared)
@@ -256,33 +258,29 @@ impl Server {
 
     /// The capabilities: exactly what is served.
     fn capabilities(&self) -> String {
-        let mut capabilities = Object::new();
-        capabilities.raw("logging", "{}");
-        if self.serves("completion") {
-            capabilities.raw("completions", "{}");
-        }
-        if self.serves("prompts") {
-            capabilities.raw("prompts", r#"{"listChanged":true}"#);
-        }
-        if self.serves("resources") {
-            capabilities.raw("resources", r#"{"subscribe":true,"listChanged":true}"#);
-        }
-        if self.serves("tools") {
-            capabilities.raw("tools", r#"{"listChanged":true}"#);
-        }
-        capabilities.close()
+        const EACH: [(&str, &str, &str); 4] = [
+            ("completion", "completions", "{}"),
+            ("prompts", "prompts", r#"{"listChanged":true}"#),
+            ("resources", "resources", r#"{"subscribe":true,"listChanged":true}"#),
+            ("tools", "tools", r#"{"listChanged":true}"#),
+        ];
+        object(|capabilities| {
+            capabilities.raw("logging", "{}");
+            let served = EACH.into_iter().filter(|(family, _, _)| self.serves(family));
+            served.for_each(|(_, name, capability)| capabilities.raw(name, capability));
+        })
     }
 
     /// Name, version and the like.
     fn info(&self) -> String {
-        let mut info = Object::new();
-        info.string("name", &self.name);
-        info.string("version", &self.version);
-        info.text("title", self.title.as_deref());
-        info.text("description", self.description.as_deref());
-        info.text("websiteUrl", self.website.as_deref());
-        info.json("icons", self.icons.as_ref());
-        info.close()
+        object(|info| {
+            info.string("name", &self.name);
+            info.string("version", &self.version);
+            info.text("title", self.title.as_deref());
+            info.text("description", self.description.as_deref());
+            info.text("websiteUrl", self.website.as_deref());
+            info.json("icons", self.icons.as_ref());
+        })
     }
 }
 

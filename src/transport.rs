@@ -1,5 +1,6 @@
 //! How clients reach a back: stdio, and over HTTP server-sent events and Streamable HTTP.
 
+mod bind;
 pub(crate) mod connections;
 pub(crate) mod endpoints;
 pub(crate) mod http;

@@ -74,7 +74,9 @@ impl Listeners {
             let why = format!("{{\"requestId\":{id},\"reason\":\"the server shuts down\"}}");
             let result = format!("{{\"resultType\":\"complete\",\"_meta\":{{\"{SUBSCRIPTION}\":{id}}}}}");
             // Clients that are gone need no goodbye.
-            drop(outlet.offer(stamp("notifications/cancelled", &why, id)).and_then(|()| outlet.offer(Message::result(id, &result))));
+            if listener.call.takes_answer() {
+                drop(outlet.offer(stamp("notifications/cancelled", &why, id)).and_then(|()| outlet.offer(Message::result(id, &result))));
+            }
             listener.end();
         }
     }

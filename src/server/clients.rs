@@ -7,7 +7,7 @@ use crate::handler::Session;
 use crate::json::Json;
 use crate::rpc_error::RpcError;
 use crate::server::modern;
-use crate::server::object::Object;
+use crate::server::object::object;
 
 /// Resources one client may subscribe to.
 const MOST_SUBSCRIPTIONS: usize = 1024;
@@ -79,9 +79,8 @@ impl Clients {
 
     /// Tells those who subscribed to it that the resource `uri` is another one now.
     pub(super) fn updated(&self, uri: &str) {
-        let mut params = Object::new();
-        params.string("uri", uri);
-        self.tell("notifications/resources/updated", &Json::trusted(params.close()), |client| client.subscriptions.contains(uri));
+        let params = Json::trusted(object(|params| params.string("uri", uri)));
+        self.tell("notifications/resources/updated", &params, |client| client.subscriptions.contains(uri));
     }
 
     /// Nothing in here waits for a client. A client of the stateless era has a session when it listens, and the way to it knows what it listens to.

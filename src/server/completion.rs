@@ -4,7 +4,7 @@ use crate::handler::{Request, Session};
 use crate::json;
 use crate::rpc_error::RpcError;
 use crate::server::args::Args;
-use crate::server::object::{Object, push_array};
+use crate::server::object::push_array;
 use crate::server::reply::Reply;
 use crate::server::result::ToolError;
 
@@ -48,13 +48,13 @@ impl<S: Into<String>, V: IntoIterator<Item = S>> From<V> for Completion {
 
 impl Completion {
     pub(super) fn into_reply(self) -> Reply {
-        let mut completion = Object::new();
-        push_array(completion.member("values"), &self.values, |out, value| json::push_string(out, value));
-        completion.raw("total", &self.total.to_string());
-        completion.raw("hasMore", if self.total > self.values.len() { "true" } else { "false" });
-        let mut object = Object::new();
-        object.raw("completion", &completion.close());
-        Reply::new(object)
+        Reply::new(|result| {
+            result.object("completion", |completion| {
+                push_array(completion.member("values"), &self.values, |out, value| json::push_string(out, value));
+                completion.raw("total", &self.total.to_string());
+                completion.raw("hasMore", if self.total > self.values.len() { "true" } else { "false" });
+            });
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What results, prompts and resources carry: text, images, sound, the contents of resources.
 
 use crate::json::Json;
-use crate::server::object::Object;
+use crate::server::object::{Object, push_object};
 use crate::server::resource::Resource;
 use crate::version::Version;
 
@@ -80,39 +80,41 @@ impl Content {
 
     /// Appends it as a client of `version` understands it; no version means any.
     pub(super) fn write(&self, out: &mut String, version: Option<Version>) {
+        push_object(out, |object| self.write_members(object, version));
+    }
+
+    fn write_members(&self, object: &mut Object<'_>, version: Option<Version>) {
         let lacks = |since: Version| version.is_some_and(|version| version < since);
-        let mut object = Object::new();
         match &self.kind {
-            Kind::Text(text) => write_text(&mut object, text),
-            Kind::Image(data, mime_type) => write_media(&mut object, "image", data, mime_type),
+            Kind::Text(text) => write_text(object, text),
+            Kind::Image(data, mime_type) => write_media(object, "image", data, mime_type),
             Kind::Audio(_, mime_type) if lacks(Version::V2025_03_26) => {
-                write_text(&mut object, &format!("(sound of type {mime_type}, which this version of the protocol cannot carry)"));
+                write_text(object, &format!("(sound of type {mime_type}, which this version of the protocol cannot carry)"));
             }
-            Kind::Audio(data, mime_type) => write_media(&mut object, "audio", data, mime_type),
+            Kind::Audio(data, mime_type) => write_media(object, "audio", data, mime_type),
             Kind::Resource(contents) => {
                 object.string("type", "resource");
                 contents.write(object.member("resource"), "", None);
             }
             Kind::Link(resource) if lacks(Version::V2025_06_18) => {
-                write_text(&mut object, &format!("{}: {}", resource.name, resource.uri));
+                write_text(object, &format!("{}: {}", resource.name, resource.uri));
             }
             Kind::Link(resource) => {
                 object.string("type", "resource_link");
-                resource.write(&mut object);
+                resource.write(object);
             }
         }
         object.json("annotations", self.annotations.as_ref());
         object.json("_meta", self.meta.as_ref());
-        out.push_str(&object.close());
     }
 }
 
-fn write_text(object: &mut Object, text: &str) {
+fn write_text(object: &mut Object<'_>, text: &str) {
     object.string("type", "text");
     object.string("text", text);
 }
 
-fn write_media(object: &mut Object, kind: &str, data: &Blob, mime_type: &str) {
+fn write_media(object: &mut Object<'_>, kind: &str, data: &Blob, mime_type: &str) {
     object.string("type", kind);
     object.string("data", &data.0);
     object.string("mimeType", mime_type);
@@ -220,15 +222,15 @@ impl ResourceContents {
 
     /// Appends them; `uri` and `mime_type` stand in where they have none of their own.
     pub(super) fn write(&self, out: &mut String, uri: &str, mime_type: Option<&str>) {
-        let mut object = Object::new();
-        object.string("uri", self.uri.as_deref().unwrap_or(uri));
-        object.text("mimeType", self.mime_type.as_deref().or(mime_type));
-        match &self.body {
-            Body::Text(text) => object.string("text", text),
-            Body::Blob(blob) => object.string("blob", &blob.0),
-        }
-        object.json("_meta", self.meta.as_ref());
-        out.push_str(&object.close());
+        push_object(out, |object| {
+            object.string("uri", self.uri.as_deref().unwrap_or(uri));
+            object.text("mimeType", self.mime_type.as_deref().or(mime_type));
+            match &self.body {
+                Body::Text(text) => object.string("text", text),
+                Body::Blob(blob) => object.string("blob", &blob.0),
+            }
+            object.json("_meta", self.meta.as_ref());
+        });
     }
 }
 
@@ -285,6 +287,7 @@ mod tests {
         let link = Content::link(Resource::new("demo://a", "a"));
         assert_eq!(written(&link, Some(Version::V2025_03_26)), r#"{"type":"text","text":"a: demo://a"}"#);
         assert_eq!(written(&link, None), r#"{"type":"resource_link","uri":"demo://a","name":"a"}"#);
+        assert_eq!(written(&link, Some(Version::V2025_06_18)), written(&link, None));
         let sound = Content::audio(b"foo", "audio/wav");
         assert!(written(&sound, Some(Version::V2024_11_05)).starts_with(r#"{"type":"text","#));
         assert_eq!(written(&sound, Some(Version::V2025_03_26)), r#"{"type":"audio","data":"Zm9v","mimeType":"audio/wav"}"#);

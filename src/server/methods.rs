@@ -11,7 +11,7 @@ use crate::handler::{Handler, LogLevel, Notification, Request, Session};
 use crate::json::{self, Json};
 use crate::rpc_error::RpcError;
 use crate::server::args::Args;
-use crate::server::object::{Object, push_array};
+use crate::server::object::push_array;
 use crate::server::reply::Reply;
 use crate::server::{Listed, Registry, Server, completion, modern};
 use crate::version::Version;
@@ -73,20 +73,21 @@ impl Handler for Server {
 impl Server {
     fn initialize(&self, request: &Request) -> Result<Reply, RpcError> {
         let version = Version::negotiate(&request.string("protocolVersion")?);
-        let mut object = Object::new();
-        object.string("protocolVersion", version.as_str());
-        object.raw("capabilities", &self.capabilities());
-        object.raw("serverInfo", &self.info());
-        object.text("instructions", self.instructions.as_deref());
-        Ok(Reply::new(object))
+        Ok(Reply::new(|result| {
+            result.string("protocolVersion", version.as_str());
+            result.raw("capabilities", &self.capabilities());
+            result.raw("serverInfo", &self.info());
+            result.text("instructions", self.instructions.as_deref());
+        }))
     }
 
     fn list<T: Listed>(&self, member: &str, registry: &Registry<T>, request: &Request) -> Result<Reply, RpcError> {
         let page = registry.page(request.param("cursor"), self.page_size)?;
-        let mut object = Object::new();
-        object.raw(member, &page.items);
-        object.text("nextCursor", page.next_cursor.as_deref());
-        Ok(Reply::new(object).cacheable())
+        let reply = Reply::new(|result| {
+            result.raw(member, &page.items);
+            result.text("nextCursor", page.next_cursor.as_deref());
+        });
+        Ok(reply.cacheable())
     }
 
     fn call_tool(&self, request: &Request, session: &Session) -> Result<Reply, RpcError> {
@@ -108,9 +109,10 @@ impl Server {
             return Err(RpcError::new(code, format!("there is no resource {uri:?}")).with_data(json!({"uri": uri})));
         };
         let contents = contents.map_err(|error| error.into_rpc())?;
-        let mut object = Object::new();
-        push_array(object.member("contents"), &contents.0, |out, part| part.write(out, &uri, mime_type.as_deref()));
-        Ok(Reply::new(object).cacheable())
+        let reply = Reply::new(|result| {
+            push_array(result.member("contents"), &contents.0, |out, part| part.write(out, &uri, mime_type.as_deref()))
+        });
+        Ok(reply.cacheable())
     }
 
     fn get_prompt(&self, request: &Request, session: &Session) -> Result<Reply, RpcError> {

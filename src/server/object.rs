@@ -4,22 +4,38 @@ use std::borrow::Cow;
 
 use crate::json::{self, Json};
 
-/// An object that is still open at its end.
-pub(super) struct Object(String);
+/// An object that is still open, at the end of a text.
+pub(super) struct Object<'o>(&'o mut String);
 
-impl Object {
-    pub(super) fn new() -> Object {
-        Object("{".to_owned())
+/// The object that `write` writes.
+pub(super) fn object(write: impl FnOnce(&mut Object<'_>)) -> String {
+    let mut out = String::new();
+    push_object(&mut out, write);
+    out
+}
+
+/// Appends the object that `write` writes.
+pub(super) fn push_object(out: &mut String, write: impl FnOnce(&mut Object<'_>)) {
+    out.push('{');
+    write(&mut Object(out));
+    out.push('}');
+}
+
+impl<'o> Object<'o> {
+    /// Goes on with the object that begins at the last `{` of a text without its end.
+    pub(super) fn go_on(out: &'o mut String) -> Object<'o> {
+        Object(out)
     }
 
     /// Begins the member `name`; whoever calls writes its value at the end of the text.
     pub(super) fn member(&mut self, name: &str) -> &mut String {
-        if self.0.len() > 1 {
+        // No value ends in an opening brace.
+        if !self.0.ends_with('{') {
             self.0.push(',');
         }
-        json::push_string(&mut self.0, name);
+        json::push_string(self.0, name);
         self.0.push(':');
-        &mut self.0
+        self.0
     }
 
     /// A member given as raw JSON.
@@ -46,9 +62,9 @@ impl Object {
         }
     }
 
-    pub(super) fn close(mut self) -> String {
-        self.0.push('}');
-        self.0
+    /// A member that is an object.
+    pub(super) fn object(&mut self, name: &str, write: impl FnOnce(&mut Object<'_>)) {
+        push_object(self.member(name), write);
     }
 }
 

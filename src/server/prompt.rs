@@ -4,7 +4,7 @@ use crate::handler::Session;
 use crate::json::Json;
 use crate::server::args::Args;
 use crate::server::content::Content;
-use crate::server::object::{Object, push_array};
+use crate::server::object::{object, push_array, push_object};
 use crate::server::registry::Listed;
 use crate::server::reply::Reply;
 use crate::server::result::ToolError;
@@ -64,20 +64,24 @@ impl Prompt {
     }
 
     fn listing(&self) -> String {
-        let mut object = Object::new();
-        object.string("name", &self.name);
-        object.text("title", self.title.as_deref());
-        object.text("description", Some(&self.description));
-        push_array(object.member("arguments"), &self.arguments, |out, argument| {
-            let mut object = Object::new();
-            object.string("name", &argument.name);
-            object.text("description", Some(&argument.description));
-            object.raw("required", if argument.is_required { "true" } else { "false" });
-            out.push_str(&object.close());
+        object(|prompt| {
+            prompt.string("name", &self.name);
+            prompt.text("title", self.title.as_deref());
+            prompt.text("description", Some(&self.description));
+            push_array(prompt.member("arguments"), &self.arguments, |out, argument| argument.write(out));
+            prompt.json("icons", self.icons.as_ref());
+            prompt.json("_meta", self.meta.as_ref());
+        })
+    }
+}
+
+impl Argument {
+    fn write(&self, out: &mut String) {
+        push_object(out, |argument| {
+            argument.string("name", &self.name);
+            argument.text("description", Some(&self.description));
+            argument.raw("required", if self.is_required { "true" } else { "false" });
         });
-        object.json("icons", self.icons.as_ref());
-        object.json("_meta", self.meta.as_ref());
-        object.close()
     }
 }
 
@@ -129,15 +133,16 @@ impl PromptResult {
     }
 
     pub(super) fn into_reply(self, entry: &PromptEntry, version: Option<Version>) -> Reply {
-        let mut object = Object::new();
-        object.text("description", Some(self.description.as_deref().unwrap_or(&entry.description)));
-        push_array(object.member("messages"), &self.messages, |out, message| {
-            let mut object = Object::new();
-            object.string("role", message.role);
-            message.content.write(object.member("content"), version);
-            out.push_str(&object.close());
+        let reply = Reply::new(|result| {
+            result.text("description", Some(self.description.as_deref().unwrap_or(&entry.description)));
+            push_array(result.member("messages"), &self.messages, |out, message| {
+                push_object(out, |object| {
+                    object.string("role", message.role);
+                    message.content.write(object.member("content"), version);
+                });
+            });
         });
-        Reply::new(object).with_meta(self.meta)
+        reply.with_meta(self.meta)
     }
 }
 

@@ -5,20 +5,24 @@ use crate::server::object::Object;
 
 /// A result whose last members are not written yet.
 pub(super) struct Reply {
-    pub object: Object,
+    /// An object without its closing brace.
+    text: String,
     pub meta: Option<Json>,
     /// Whether clients may keep it, which the modern era wants to be told (2026-07-28 server/utilities/caching).
     pub is_cacheable: bool,
 }
 
 impl Reply {
-    pub(super) fn new(object: Object) -> Reply {
-        Reply { object, meta: None, is_cacheable: false }
+    /// A result with the members that `write` writes.
+    pub(super) fn new(write: impl FnOnce(&mut Object<'_>)) -> Reply {
+        let mut text = "{".to_owned();
+        write(&mut Object::go_on(&mut text));
+        Reply { text, meta: None, is_cacheable: false }
     }
 
     /// The result of what has nothing to say.
     pub(super) fn empty() -> Reply {
-        Reply::new(Object::new())
+        Reply::new(|_object| ())
     }
 
     pub(super) fn with_meta(self, meta: Option<Json>) -> Reply {
@@ -31,7 +35,14 @@ impl Reply {
 
     /// The result as the legacy era wants it.
     pub(super) fn into_legacy(mut self) -> Json {
-        self.object.json("_meta", self.meta.as_ref());
-        Json::trusted(self.object.close())
+        let meta = self.meta.take();
+        self.finish(|object| object.json("_meta", meta.as_ref()))
+    }
+
+    /// The result with these members at its end.
+    pub(super) fn finish(mut self, write: impl FnOnce(&mut Object<'_>)) -> Json {
+        write(&mut Object::go_on(&mut self.text));
+        self.text.push('}');
+        Json::trusted(self.text)
     }
 }

@@ -3,7 +3,7 @@
 use crate::handler::Session;
 use crate::json::Json;
 use crate::server::content::ReadResult;
-use crate::server::object::Object;
+use crate::server::object::{Object, object};
 use crate::server::registry::Listed;
 use crate::server::result::ToolError;
 
@@ -82,7 +82,7 @@ macro_rules! described {
             }
 
             /// Adds its members to `object`.
-            pub(super) fn write(&self, object: &mut Object) {
+            pub(super) fn write(&self, object: &mut Object<'_>) {
                 object.string($key, &self.$uri);
                 object.string("name", &self.name);
                 object.text("title", self.title.as_deref());
@@ -153,10 +153,9 @@ impl ResourceEntry {
         F: Fn(&str, &Session) -> Result<R, ToolError> + Send + Sync + 'static,
         R: Into<ReadResult>,
     {
-        let mut object = Object::new();
-        resource.write(&mut object);
+        let listing = object(|object| resource.write(object));
         let read = Box::new(move |uri: &str, session: &Session| read(uri, session).map(Into::into));
-        (resource.uri, ResourceEntry { listing: object.close(), mime_type: resource.mime_type, read })
+        (resource.uri, ResourceEntry { listing, mime_type: resource.mime_type, read })
     }
 }
 
@@ -175,11 +174,10 @@ impl TemplateEntry {
         F: Fn(&UriMatch<'_>, &Session) -> Result<R, ToolError> + Send + Sync + 'static,
         R: Into<ReadResult>,
     {
-        let mut object = Object::new();
-        template.write(&mut object);
+        let listing = object(|object| template.write(object));
         let read = Box::new(move |found: &UriMatch<'_>, session: &Session| read(found, session).map(Into::into));
         let parsed = Template::parse(&template.uri_template);
-        (template.uri_template, TemplateEntry { listing: object.close(), template: parsed, mime_type: template.mime_type, read })
+        (template.uri_template, TemplateEntry { listing, template: parsed, mime_type: template.mime_type, read })
     }
 
     /// The values of the variables, when `uri` fits.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::json::Json;
 use crate::rpc_error::RpcError;
 use crate::server::content::Content;
-use crate::server::object::{Object, push_array};
+use crate::server::object::push_array;
 use crate::server::reply::Reply;
 use crate::version::Version;
 
@@ -49,14 +49,16 @@ impl ToolResult {
     }
 
     pub(super) fn into_reply(self, version: Option<Version>) -> Reply {
-        let mut object = Object::new();
-        push_array(object.member("content"), &self.content, |out, content| content.write(out, version));
         let can_be_anything = version.is_some_and(Version::is_modern);
-        object.json("structuredContent", self.structured.as_ref().filter(|json| can_be_anything || json.as_str().starts_with('{')));
-        if self.is_error {
-            object.raw("isError", "true");
-        }
-        Reply::new(object).with_meta(self.meta)
+        let structured = self.structured.filter(|json| can_be_anything || json.as_str().starts_with('{'));
+        let reply = Reply::new(|result| {
+            push_array(result.member("content"), &self.content, |out, content| content.write(out, version));
+            result.json("structuredContent", structured.as_ref());
+            if self.is_error {
+                result.raw("isError", "true");
+            }
+        });
+        reply.with_meta(self.meta)
     }
 }
 

@@ -146,7 +146,11 @@ fn types_are_checked_before_the_function_runs() {
         .optional("a", Type::Array, "")
         .optional("o", Type::Object, "")
         .optional("e", Type::OneOf(&["x", "y"]), "");
-    let client = client(Server::new("t", "1").tool(every, |_args, _session| Ok("ran")));
+    let must = Tool::new("must", "").param("s", Type::String, "");
+    let server = Server::new("t", "1").tool(every, |_args, _session| Ok("ran")).tool(must, |_args, _session| Ok("ran"));
+    let client = client(server);
+    assert_eq!(tool(&client, "must", json!({})), failure(r#"argument "s" is missing: it must be a string"#));
+    assert_eq!(tool(&client, "must", json!({"s": null})), failure(r#"argument "s" must be a string, and not null"#));
     let passes = |arguments: Value| tool(&client, "every", arguments)["content"][0]["text"] == "ran";
     assert!(passes(json!({"s": "", "n": -1.5, "i": 3, "b": false, "a": [], "o": {}, "e": "y"})));
     assert!(passes(json!({"s": null, "n": null, "i": null, "b": null, "a": null, "o": null, "e": null, "other": 1})));

@@ -8,7 +8,7 @@ use serde_core::de::IgnoredAny;
 use crate::handler::Session;
 use crate::json::{self, Json};
 use crate::server::args::{self, Args};
-use crate::server::object::{Object, push_array};
+use crate::server::object::{Object, object, push_array};
 use crate::server::registry::Listed;
 use crate::server::result::{ToolError, ToolResult};
 
@@ -206,44 +206,42 @@ impl Tool {
     }
 
     fn listing(&self) -> String {
-        let mut object = Object::new();
-        object.string("name", &self.name);
-        object.text("title", self.title.as_deref());
-        object.text("description", Some(&self.description));
-        match &self.input_schema {
-            Some(schema) => object.raw("inputSchema", schema.as_str()),
-            None => object.raw("inputSchema", &self.schema_of_params()),
-        }
-        object.json("outputSchema", self.output_schema.as_ref());
-        if !self.hints.is_empty() {
-            let mut hints = Object::new();
-            self.hints.iter().for_each(|(name, is_so)| hints.raw(name, if *is_so { "true" } else { "false" }));
-            object.raw("annotations", &hints.close());
-        }
-        object.json("icons", self.icons.as_ref());
-        object.json("_meta", self.meta.as_ref());
-        object.close()
+        object(|tool| {
+            tool.string("name", &self.name);
+            tool.text("title", self.title.as_deref());
+            tool.text("description", Some(&self.description));
+            match &self.input_schema {
+                Some(schema) => tool.raw("inputSchema", schema.as_str()),
+                None => tool.object("inputSchema", |schema| self.write_schema(schema)),
+            }
+            tool.json("outputSchema", self.output_schema.as_ref());
+            if !self.hints.is_empty() {
+                tool.object("annotations", |hints| {
+                    self.hints.iter().for_each(|(name, is_so)| hints.raw(name, if *is_so { "true" } else { "false" }));
+                });
+            }
+            tool.json("icons", self.icons.as_ref());
+            tool.json("_meta", self.meta.as_ref());
+        })
     }
 
-    fn schema_of_params(&self) -> String {
-        let mut properties = Object::new();
-        for param in &self.params {
-            let mut property = Object::new();
-            property.string("type", param.kind.name());
-            if let Type::OneOf(choices) = param.kind {
-                push_array(property.member("enum"), choices, |out, choice| json::push_string(out, choice));
-            }
-            property.text("description", Some(&param.description));
-            properties.raw(&param.name, &property.close());
-        }
-        let mut schema = Object::new();
+    fn write_schema(&self, schema: &mut Object<'_>) {
         schema.string("type", "object");
-        schema.raw("properties", &properties.close());
+        schema.object("properties", |properties| {
+            for param in &self.params {
+                properties.object(&param.name, |property| {
+                    property.string("type", param.kind.name());
+                    if let Type::OneOf(choices) = param.kind {
+                        push_array(property.member("enum"), choices, |out, choice| json::push_string(out, choice));
+                    }
+                    property.text("description", Some(&param.description));
+                });
+            }
+        });
         let mut required = self.params.iter().filter(|param| param.is_required).peekable();
         if required.peek().is_some() {
             push_array(schema.member("required"), required, |out, param| json::push_string(out, &param.name));
         }
-        schema.close()
     }
 
     /// The arguments that calls are likely to have.

@@ -182,19 +182,20 @@ impl Endpoints {
         if self.shared.is_draining.load(Ordering::SeqCst) {
             return Err(Full::text(503, "the server is shutting down").with("Retry-After", "1"));
         }
+        if head.method == Method::Options && head.path() == "*" {
+            return Err(Full::empty(204).with("Allow", "GET, HEAD, POST, OPTIONS"));
+        }
         if head.method == Method::Options {
             let Some(route) = route else { return Err(unknown_path()) };
             return Err(self.preflight(route, head));
         }
+        // Clients look for documents of OAuth in places that do not exist, and take only 404 for a no.
+        let route = route.ok_or_else(unknown_path)?;
         if guard.check_token(head.header("authorization")).is_err() {
             let why = "a token is needed: Authorization: Bearer, with the value of MCP_HTTP_TOKEN on the server";
             return Err(Full::text(401, why).with("WWW-Authenticate", "Bearer"));
         }
-        match route {
-            None => Err(unknown_path()),
-            Some(route) if route.allows(&head.method) => Ok(route),
-            Some(route) => Err(not_allowed(route)),
-        }
+        if route.allows(&head.method) { Ok(route) } else { Err(not_allowed(route)) }
     }
 
     /// Answers a request that was let in, or begins to.
@@ -322,6 +323,10 @@ fn not_allowed(route: Route) -> Full {
 
 /// A head from its parts, read as strictly as one from a socket. One without `Host` counts as HTTP/1.0.
 fn assemble(method: &Method, target: &str, headers: &[Header]) -> std::result::Result<Head, Refusal> {
+    // A line end in a value would begin another header, which nobody has checked.
+    if headers.iter().any(|header| header.value.as_str().contains(['\r', '\n'])) {
+        return Err(Refusal::Bad { status: 400, why: "a header value holds a line end" });
+    }
     let has_host = headers.iter().any(|header| header.field.equiv("Host"));
     let mut text = format!("{method} {target} HTTP/1.{}\r\n", u8::from(has_host));
     for header in headers.iter().filter(|header| !is_about_framing(header)) {
@@ -330,6 +335,7 @@ fn assemble(method: &Method, target: &str, headers: &[Header]) -> std::result::R
     text.push_str("\r\n");
     let limits = http1::Limits {
         head_bytes: text.len(),
+        headers: headers.len(),
         body_bytes: 0,
         head_deadline: Duration::from_secs(1),
         body_deadline: Duration::ZERO,

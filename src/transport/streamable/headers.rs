@@ -117,7 +117,7 @@ mod tests {
     fn head(headers: &str) -> Head {
         let text = format!("POST /mcp HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
         let second = Duration::from_secs(1);
-        let limits = Limits { head_bytes: 4096, body_bytes: 0, head_deadline: second, body_deadline: second, idle: second };
+        let limits = Limits { head_bytes: 4096, headers: 50, body_bytes: 0, head_deadline: second, body_deadline: second, idle: second };
         Reader::new().head(&mut Text(text.as_bytes()), &limits).unwrap()
     }
 

@@ -5,6 +5,7 @@ mod child;
 #[cfg(feature = "run")]
 #[doc(hidden)]
 pub mod cli;
+mod base64;
 mod config;
 mod connection;
 #[cfg(feature = "run")]

@@ -88,7 +88,7 @@ impl Endpoints {
     pub(crate) fn over(back: Arc<dyn Back>, config: &Config, workers: Workers) -> Endpoints {
         let shared = Shared {
             guard: Guard::new(config, config.is_loopback()),
-            sse: Sse::new(config, Key::of_user()),
+            sse: Sse::new(config, Key::shared().clone()),
             base_path: config.base_path.clone(),
             max_body: config.max_body,
             workers,

@@ -64,7 +64,7 @@ impl Sse {
         let outlet: Arc<dyn Outlet> = Arc::clone(&stream) as Arc<dyn Outlet>;
         // A client that reconnects does not initialize again, and may tell the version in this header.
         let version = head.header("mcp-protocol-version").and_then(Version::parse).filter(|version| !version.is_modern());
-        let link = match back.open(Client { id: id.clone(), outlet: Arc::clone(&outlet), version }) {
+        let link = match back.open(Client { id: id.clone(), outlet: Arc::clone(&outlet), version, may_be_stateless: false }) {
             Ok(link) => link,
             Err(error) => return Full::text(503, error.message()).with("Retry-After", "5").into(),
         };

@@ -21,3 +21,15 @@ $(CONFORMANCE)/.installed: tests/conformance/package.json tests/conformance/pack
 	cp $^ $(@D)
 	cd $(@D) && npm ci --silent --ignore-scripts --no-audit --no-fund --omit-lockfile-registry-resolved=true
 	touch $@
+
+schema: $(CONFORMANCE)/schema/.installed build
+	$(CARGO) build --locked --example everything
+	$(CONFORMANCE)/schema/bin/python tests/schema/check.py --bin $(BIN)
+
+# Without ensurepip (Debian splits it off) the environment borrows the pip of the system.
+$(CONFORMANCE)/schema/.installed: tests/schema/requirements.txt
+	rm -rf $(@D)
+	python3 -m venv $(@D) 2>/dev/null || python3 -m venv --clear --without-pip $(@D)
+	if [ -x $(@D)/bin/pip ]; then $(@D)/bin/python -m pip install -q --disable-pip-version-check -r $<; \
+	else python3 -m pip --python $(@D)/bin/python install -q --disable-pip-version-check -r $<; fi
+	touch $@

@@ -29,7 +29,7 @@ SUITE_DEADLINE = 600
 
 @dataclass
 class Run:
-    """One run of the suite: which edition, what it is told, and how many scenarios that makes."""
+    """One run of the suite: which edition, what it is told, and how many scenarios that makes, extensions aside."""
 
     name: str
     edition: str
@@ -40,7 +40,7 @@ class Run:
 RUNS = [
     Run("0.1.16, all", "conformance-stable", ["--suite", "all"], 32),
     Run("0.2.0-alpha.12, 2025-11-25", "conformance-alpha", ["--requirements", "2025-11-25"], 33),
-    Run("0.2.0-alpha.12, 2026-07-28", "conformance-alpha", ["--requirements", "2026-07-28"], 50),
+    Run("0.2.0-alpha.12, 2026-07-28", "conformance-alpha", ["--requirements", "2026-07-28"], 40),
 ]
 
 
@@ -127,14 +127,14 @@ def scenarios_of(run, url, only):
         done = subprocess.run(command, env=environment(), cwd=INSTALLED, capture_output=True, text=True, timeout=SUITE_DEADLINE)
     except subprocess.TimeoutExpired:
         raise Failure(f"{run.name}: the suite did not end within {SUITE_DEADLINE} s") from None
-    (results.parent / f"{run.words[-1]}.log").write_text(done.stdout + done.stderr) if results.parent.exists() else None
     found = []
     for file in sorted(results.glob("*/checks.json")):
         name = re.sub(r"^server-|-\d{4}-\d\d-\d\dT[\d-]+Z$", "", file.parent.name)
         found.append(Scenario(name, json.loads(file.read_text())))
-    if not only and len(found) != run.scenarios:
-        raise Failure(f"{run.name}: {len(found)} of {run.scenarios} scenarios were run\n{(done.stdout + done.stderr)[-2000:]}")
-    return found
+    # One that broke off in the middle has left no verdict.
+    counted = sum(not scenario.is_extension for scenario in found)
+    broken = None if only or counted == run.scenarios else f"{counted} of {run.scenarios} scenarios ended\n{done.stderr[-2000:]}"
+    return found, broken
 
 
 def why(check):
@@ -151,18 +151,19 @@ def main():
     count, passed, failed = 0, 0, 0
     # The stable edition knows nothing that the other does not; behind the front the two revisions are enough.
     for run in RUNS[1:] if options.front else RUNS:
-        good, bad = 0, 0
+        good, bad, scenarios = 0, 0, []
         try:
             server = Server(options.front)
             try:
-                scenarios = scenarios_of(run, server.url, options.only)
+                scenarios, broken = scenarios_of(run, server.url, options.only)
             finally:
                 server.end()
         except Failure as failure:
+            broken = str(failure)
+        if broken:
             count, bad = count + 1, 1
             print(f"not ok {count} - {run.name}")
-            print("\n".join(f"# {line}" for line in str(failure).splitlines()))
-            scenarios = []
+            print("\n".join(f"# {line}" for line in broken.splitlines()))
         for scenario in scenarios:
             count += 1
             successes, failures = scenario.of("SUCCESS"), scenario.of("FAILURE")

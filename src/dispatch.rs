@@ -36,6 +36,7 @@ impl Dispatcher {
             calls_per_session: limits.calls_per_session,
             waiting_calls: limits.waiting_calls,
             waiting_bytes: limits.waiting_bytes,
+            asks: limits.asks,
         };
         let slots = Slots::new(bounds, workers);
         Dispatcher { handler, slots, peers: Mutex::default(), listeners: Arc::default(), is_draining: AtomicBool::new(false) }
@@ -153,7 +154,7 @@ impl Driver {
         }
         let (number, size) = (call.number, message.as_str().len());
         let listens = is_stateless && message.method() == "subscriptions/listen";
-        let mut open = OpenCall { handler: Arc::clone(&self.handler), peer: Arc::clone(&self.peer), call, is_answered: false, stays_open: false };
+        let mut open = OpenCall { handler: Arc::clone(&self.handler), peer: Arc::clone(&self.peer), call, stays_open: false };
         let job: Job = if listens {
             let listeners = Arc::clone(&self.listeners);
             Box::new(move || open.listen(message, &listeners))
@@ -235,14 +236,12 @@ struct OpenCall {
     handler: Arc<dyn Handler>,
     peer: Arc<Peer>,
     call: Arc<Call>,
-    is_answered: bool,
     /// It is in other hands, and goes on.
     stays_open: bool,
 }
 
 impl OpenCall {
-    fn run(mut self, request: Request) {
-        self.is_answered = true;
+    fn run(self, request: Request) {
         if self.call.is_cancelled() {
             return;
         }
@@ -256,7 +255,8 @@ impl OpenCall {
             Err(RpcError::internal(format_args!("the handler of {} panicked", request.method())))
         });
         if let Some((_, rounds)) = &self.call.stateless {
-            outcome = rounds.settle(request.message(), outcome, SystemTime::now()).map(|result| complete::complete(&request.method(), result));
+            outcome =
+                rounds.settle(request.message(), outcome, SystemTime::now()).map(|result| complete::complete(&request.method(), result));
         } else if request.method() == "initialize" {
             if let Ok(result) = &outcome {
                 self.note_handshake(&request, result);
@@ -268,14 +268,13 @@ impl OpenCall {
             Err(error) => Message::error(Some(&self.call.id), &error),
         };
         self.peer.end(&self.call);
-        if self.call.send(answer).is_err() {
+        if self.call.takes_answer() && self.call.outlet.send(answer).is_err() {
             log::debug!("the answer to {} finds its client gone", self.call.id);
         }
     }
 
     /// Acknowledges a request that stays open, and opens it.
     fn listen(&mut self, message: Message, listeners: &Listeners) {
-        self.is_answered = true;
         let session = Session::new(Arc::clone(&self.peer), Some(Arc::clone(&self.call)));
         let meta = format!("{{\"_meta\":{}}}", message.find(&["_meta"]).unwrap_or("{}"));
         let request = Request::new(Message::request(message.id(), "server/discover", Some(&meta)));
@@ -286,7 +285,8 @@ impl OpenCall {
                 self.stays_open = true;
                 listeners.open(Arc::clone(&self.handler), &self.peer, &self.call, wanted.within(&capabilities));
             }
-            Err(refusal) => drop(self.call.send(Message::error(Some(&self.call.id), &refusal))),
+            Err(refusal) if self.call.takes_answer() => drop(self.call.send(Message::error(Some(&self.call.id), &refusal))),
+            Err(_) => {}
         }
     }
 
@@ -304,7 +304,7 @@ impl Drop for OpenCall {
             return;
         }
         self.peer.end(&self.call);
-        if !self.is_answered && !self.call.is_cancelled() {
+        if self.call.takes_answer() {
             let error = RpcError::internal("too many calls are waiting already: try again when one of them has been answered");
             drop(self.call.outlet.offer(Message::error(Some(&self.call.id), &error)));
         }

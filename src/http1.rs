@@ -40,11 +40,13 @@ const CHUNK_LINE: usize = 16 + 256 + 2;
 /// All chunk extensions of one body together: they are dropped, so they must not be a way to send without end.
 const EXTENSIONS: usize = 16 * 1024;
 
-/// What one client may ask us to hold and to wait for. The number of headers is bounded too, by [`head::HEADERS`].
+/// What one client may ask us to hold and to wait for.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     /// Request line and headers together.
     pub(crate) head_bytes: usize,
+    /// Headers, and trailers behind a chunked body.
+    pub(crate) headers: usize,
     /// The body, after removal of chunk framing.
     pub(crate) body_bytes: usize,
     /// From the first byte of a head to its end.
@@ -132,7 +134,7 @@ impl Reader {
         let mut scan = Scan::default();
         loop {
             if let Some(end) = scan.advance(self.ahead(), limits.head_bytes)? {
-                let head = scan.head(&self.ahead()[..end])?;
+                let head = scan.head(&self.ahead()[..end], limits.headers)?;
                 self.start += end;
                 return Ok(head);
             }
@@ -196,7 +198,7 @@ impl Reader {
         }
         let too_large = Refusal::Bad { status: 431, why: "the trailers are over the limit" };
         let mut left = limits.head_bytes;
-        for _ in 0..=head::HEADERS {
+        for _ in 0..=limits.headers {
             let line = self.line(left, too_large, source, deadline)?;
             if line.is_empty() {
                 return Ok(());

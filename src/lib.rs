@@ -1,11 +1,13 @@
-//! Edit your MCP server; your client never notices.
+//! The guide, which is README.md, and the names that an embedder uses.
+//!
+#![doc = include_str!("../README.md")]
 
+mod base64;
 #[cfg(all(feature = "run", unix))]
 mod child;
 #[cfg(feature = "run")]
 #[doc(hidden)]
 pub mod cli;
-mod base64;
 mod config;
 mod connection;
 #[cfg(feature = "run")]

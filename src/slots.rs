@@ -16,6 +16,8 @@ pub(crate) struct Bounds {
     pub calls_per_session: usize,
     pub waiting_calls: usize,
     pub waiting_bytes: usize,
+    /// Calls that have given their slot back, each of which keeps a thread.
+    pub asks: usize,
 }
 
 /// What became of a call that asked for a slot.
@@ -81,7 +83,8 @@ impl Slots {
     /// Asks for a slot for a call of the session `lane`. `ticket` names the call to [`withdraw`](Slots::withdraw); `bytes` is what it holds while it waits.
     pub fn admit(self: &Arc<Self>, lane_id: u64, ticket: u64, bytes: usize, job: Job) -> Admission {
         let mut state = self.lock();
-        let free = state.running < self.bounds.calls && state.returning.is_empty();
+        // Whoever returns or waits while a slot is free is held up by the bound of its own session, and no reason to hold up others.
+        let free = state.running < self.bounds.calls;
         let lane = state.lanes.entry(lane_id).or_default();
         if free && lane.running < self.bounds.calls_per_session && lane.waiting.is_empty() {
             lane.running += 1;
@@ -99,33 +102,39 @@ impl Slots {
     }
 
     /// Takes a call out of the line, if it still waits there; then it will never start.
-    pub fn withdraw(&self, lane: u64, ticket: u64) {
+    pub fn withdraw(&self, lane_id: u64, ticket: u64) {
         let mut state = self.lock();
-        let Some(lane) = state.lanes.get_mut(&lane) else { return };
+        let Some(lane) = state.lanes.get_mut(&lane_id) else { return };
         let Some(at) = lane.waiting.iter().position(|waiting| waiting.ticket == ticket) else { return };
         let withdrawn = lane.waiting.remove(at);
         lane.bytes -= withdrawn.as_ref().map_or(0, |waiting| waiting.bytes);
+        state.forget_if_unused(lane_id);
         drop(state);
         drop(withdrawn);
     }
 
     /// Empties the line of a session that is over.
-    pub fn clear(&self, lane: u64) {
+    pub fn clear(&self, lane_id: u64) {
         let mut state = self.lock();
-        let Some(lane) = state.lanes.get_mut(&lane) else { return };
+        let Some(lane) = state.lanes.get_mut(&lane_id) else { return };
         lane.bytes = 0;
         let withdrawn = std::mem::take(&mut lane.waiting);
+        state.forget_if_unused(lane_id);
         drop(state);
         drop(withdrawn);
     }
 
-    /// Gives a running call's slot back while it waits for the client.
-    pub fn pause(self: &Arc<Self>, lane: u64) {
+    /// Gives a running call's slot back while it waits for the client. False, and the call keeps its slot, when too many wait already.
+    pub fn pause(self: &Arc<Self>, lane: u64) -> bool {
         let mut state = self.lock();
+        if state.paused >= self.bounds.asks {
+            return false;
+        }
         state.paused += 1;
         state.lanes.entry(lane).or_default().paused += 1;
         drop(state);
         self.release(lane);
+        true
     }
 
     /// Takes a slot again for a call that gave its own back, ahead of all that have not begun. Gives up when `cancelled` fires: a cancelled call only
@@ -176,6 +185,11 @@ impl Slots {
         }
     }
 
+    /// Runs a job that has its slot on a worker.
+    pub fn run(&self, job: Job) {
+        self.workers.run(job);
+    }
+
     fn holding(self: &Arc<Self>, lane: u64, job: Job) -> Job {
         let held = Held { slots: Arc::clone(self), lane };
         Box::new(move || {
@@ -189,10 +203,8 @@ impl Slots {
         state.running = state.running.saturating_sub(1);
         if let Some(lane) = state.lanes.get_mut(&lane_id) {
             lane.running = lane.running.saturating_sub(1);
-            if lane.running == 0 && lane.paused == 0 && lane.waiting.is_empty() {
-                state.lanes.remove(&lane_id);
-            }
         }
+        state.forget_if_unused(lane_id);
         state.mark_ready(lane_id, self.bounds);
         let mut next = Vec::new();
         while state.running < self.bounds.calls {
@@ -219,6 +231,18 @@ impl Slots {
 }
 
 impl State {
+    /// A session that has nothing here any more leaves nothing behind.
+    fn forget_if_unused(&mut self, id: u64) {
+        let Some(lane) = self.lanes.get(&id) else { return };
+        if lane.running > 0 || lane.paused > 0 || !lane.waiting.is_empty() {
+            return;
+        }
+        if lane.is_ready {
+            self.ready.retain(|ready| *ready != id);
+        }
+        self.lanes.remove(&id);
+    }
+
     fn mark_ready(&mut self, id: u64, bounds: Bounds) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         if !lane.is_ready && !lane.waiting.is_empty() && lane.running < bounds.calls_per_session {

@@ -40,20 +40,27 @@ impl Workers {
             log::error!("all {} worker threads are busy: a call is refused", self.most);
             return;
         }
-        let (idle, alive) = (self.idle.clone(), Arc::clone(&self.alive));
+        let (idle, counted) = (self.idle.clone(), Counted(Arc::clone(&self.alive)));
+        // The new thread brings its first job along: handed over later, it could wait behind somebody else's that runs for ever.
         let work = move || {
+            let _counted = counted;
+            job();
             while let Ok(job) = idle.recv_timeout(IDLE) {
                 job();
             }
-            alive.fetch_sub(1, Ordering::Relaxed);
         };
-        match thread::Builder::new().name("worker".to_owned()).stack_size(STACK).spawn(work) {
-            Ok(_) => drop(self.jobs.send_timeout(job, IDLE)),
-            Err(error) => {
-                self.alive.fetch_sub(1, Ordering::Relaxed);
-                log::error!("cannot start a worker thread: {error}: a call is refused");
-            }
+        if let Err(error) = thread::Builder::new().name("worker".to_owned()).stack_size(STACK).spawn(work) {
+            log::error!("cannot start a worker thread: {error}: a call is refused");
         }
+    }
+}
+
+/// A thread that is alive, or about to be.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -48,8 +48,10 @@ pub(super) fn discover(handler: &dyn Handler, request: &Request, session: &Sessi
     );
     let initialize = Request::new(Message::request(request.id(), "initialize", Some(&params)));
     let said = handler.handle(&initialize, session).map_err(|_| unknown)?;
-    let versions: Vec<String> = Version::ALL.into_iter().filter(|version| version.is_modern()).map(|version| json::string(version.as_str())).collect();
-    let mut result = format!("{{\"supportedVersions\":[{}],\"capabilities\":{}", versions.join(","), said.get("capabilities").unwrap_or("{}"));
+    let versions: Vec<String> =
+        Version::ALL.into_iter().filter(|version| version.is_modern()).map(|version| json::string(version.as_str())).collect();
+    let mut result =
+        format!("{{\"supportedVersions\":[{}],\"capabilities\":{}", versions.join(","), said.get("capabilities").unwrap_or("{}"));
     for (name, value) in [
         ("instructions", said.get("instructions").map(Cow::Borrowed)),
         ("_meta", said.get("serverInfo").map(|info| format!("{{\"io.modelcontextprotocol/serverInfo\":{info}}}").into())),
@@ -71,7 +73,10 @@ mod tests {
         let complete = |method: &str, text: &'static str| super::complete(method, Json::trusted(text)).as_str().to_owned();
         assert_eq!(complete("tools/call", "{}"), r#"{"resultType":"complete"}"#);
         assert_eq!(complete("tools/list", r#"{"tools":[] }"#), r#"{"tools":[],"resultType":"complete","ttlMs":0,"cacheScope":"private"}"#);
-        assert_eq!(complete("tools/list", r#"{"ttlMs":5,"a":{"resultType":1}}"#), r#"{"ttlMs":5,"a":{"resultType":1},"resultType":"complete","cacheScope":"private"}"#);
+        assert_eq!(
+            complete("tools/list", r#"{"ttlMs":5,"a":{"resultType":1}}"#),
+            r#"{"ttlMs":5,"a":{"resultType":1},"resultType":"complete","cacheScope":"private"}"#
+        );
         assert_eq!(complete("tools/call", r#"{"resultType":"input_required"}"#), r#"{"resultType":"input_required"}"#);
     }
 }

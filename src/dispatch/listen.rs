@@ -37,7 +37,8 @@ struct Listener {
 impl Listeners {
     /// Opens the request `call` of `client`, as far as the server has what it asks for.
     pub fn open(&self, handler: Arc<dyn Handler>, client: &Arc<Peer>, call: &Arc<Call>, wanted: Wanted) {
-        let acknowledged = stamp("notifications/subscriptions/acknowledged", &format!("{{\"notifications\":{}}}", wanted.to_json()), &call.id);
+        let acknowledged =
+            stamp("notifications/subscriptions/acknowledged", &format!("{{\"notifications\":{}}}", wanted.to_json()), &call.id);
         if call.send(acknowledged).is_err() {
             client.end(call);
             return call.outlet.ended(&call.id);
@@ -73,7 +74,9 @@ impl Listeners {
             let why = format!("{{\"requestId\":{id},\"reason\":\"the server shuts down\"}}");
             let result = format!("{{\"resultType\":\"complete\",\"_meta\":{{\"{SUBSCRIPTION}\":{id}}}}}");
             // Clients that are gone need no goodbye.
-            drop(outlet.offer(stamp("notifications/cancelled", &why, id)).and_then(|()| outlet.offer(Message::result(id, &result))));
+            if listener.call.takes_answer() {
+                drop(outlet.offer(stamp("notifications/cancelled", &why, id)).and_then(|()| outlet.offer(Message::result(id, &result))));
+            }
             listener.end();
         }
     }
@@ -112,7 +115,9 @@ impl Wanted {
         let families = FAMILIES.into_iter().filter(|family| json::member(asked, &format!("{family}ListChanged")) == Some("true")).collect();
         let resources = match json::member(asked, "resourceSubscriptions") {
             None => BTreeSet::new(),
-            Some(uris) => serde_json::from_str(uris).map_err(|_| RpcError::invalid_params("resourceSubscriptions must be an array of strings"))?,
+            Some(uris) => {
+                serde_json::from_str(uris).map_err(|_| RpcError::invalid_params("resourceSubscriptions must be an array of strings"))?
+            }
         };
         if resources.len() > MOST_RESOURCES {
             return Err(RpcError::invalid_params(format_args!("resourceSubscriptions may have {MOST_RESOURCES} resources")));

@@ -31,11 +31,19 @@ pub(crate) struct Peer {
     pub outlet: Arc<dyn Outlet>,
     facts: Mutex<Facts>,
     log_level: AtomicU8,
-    /// Its calls that are running or waiting, by the raw id of the request.
-    calls: Mutex<HashMap<Box<str>, Arc<Call>>>,
+    /// Its calls that are running or waiting.
+    calls: Mutex<Calls>,
     /// What the handlers asked the client, by the number used as the id.
     asks: Mutex<HashMap<u64, Sender<Result<Json, RpcError>>>>,
     pub is_closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Calls {
+    /// By the raw id of the request.
+    open: HashMap<Box<str>, Arc<Call>>,
+    /// The client is gone: what it sent just before is cancelled before it begins.
+    is_over: bool,
 }
 
 /// What the client said of itself in `initialize`, and what came of it.
@@ -76,26 +84,32 @@ impl Peer {
     /// Notes a call that begins. Fails when one with this id is under way already.
     pub fn begin(&self, call: Arc<Call>) -> Result<(), RpcError> {
         let mut calls = lock(&self.calls);
-        if calls.contains_key(&*call.id) {
+        if calls.is_over {
+            call.cancel();
+        }
+        if calls.open.contains_key(&*call.id) {
             return Err(RpcError::invalid_request(format_args!("the id {} belongs to a request that is still being worked on", call.id)));
         }
-        calls.insert(call.id.clone(), call);
+        calls.open.insert(call.id.clone(), call);
         Ok(())
     }
 
-    /// Forgets a call that ended.
+    /// Forgets a call that ended. Its id may belong to the next one already.
     pub fn end(&self, call: &Call) {
-        lock(&self.calls).remove(&*call.id);
+        let mut calls = lock(&self.calls);
+        if calls.open.get(&*call.id).is_some_and(|open| open.number == call.number) {
+            calls.open.remove(&*call.id);
+        }
     }
 
     #[allow(dead_code, reason = "used by Streamable HTTP")]
     pub fn is_busy(&self) -> bool {
-        !lock(&self.calls).is_empty()
+        !lock(&self.calls).open.is_empty()
     }
 
     /// Cancels the call with this raw id, if it is still under way.
     pub fn cancel(&self, id: &str) {
-        let call = lock(&self.calls).get(id).cloned();
+        let call = lock(&self.calls).open.get(id).cloned();
         if let Some(call) = call {
             call.cancel();
             self.slots.withdraw(self.lane, call.number);
@@ -132,8 +146,8 @@ impl Peer {
 
     /// The server ends: what is still under way is answered with an error, and then as good as gone.
     pub fn abandon(&self, error: &RpcError) {
-        let calls: Vec<_> = lock(&self.calls).values().cloned().collect();
-        for call in calls {
+        let calls: Vec<_> = lock(&self.calls).open.values().cloned().collect();
+        for call in calls.iter().filter(|call| call.takes_answer()) {
             // A client that is gone needs no answer.
             drop(call.outlet.offer(Message::error(Some(&call.id), error)));
         }
@@ -143,8 +157,11 @@ impl Peer {
     /// The client is gone: its calls are cancelled, those that have not begun never begin, and nobody waits for its answers.
     pub fn close(&self) {
         self.hang_up();
-        let calls: Vec<_> = lock(&self.calls).values().cloned().collect();
-        for call in calls {
+        let mut calls = lock(&self.calls);
+        calls.is_over = true;
+        let open: Vec<_> = calls.open.values().cloned().collect();
+        drop(calls);
+        for call in open {
             call.cancel();
         }
         self.slots.clear(self.lane);
@@ -163,6 +180,7 @@ pub(crate) struct Call {
     /// Where what belongs to this call goes.
     pub outlet: Arc<dyn Outlet>,
     is_cancelled: AtomicBool,
+    is_answered: AtomicBool,
     /// Hangs up when the call is cancelled. Made when somebody first wants to select on it.
     cancellation: Mutex<Cancellation>,
     /// How many of its threads wait for the client; the first gives the slot back, the last takes one again.
@@ -184,6 +202,7 @@ impl Call {
             progress_token: meta.progress_token.map(Into::into),
             outlet,
             is_cancelled: AtomicBool::new(false),
+            is_answered: AtomicBool::new(false),
             cancellation: Mutex::default(),
             asking: Mutex::new(0),
         })
@@ -211,6 +230,11 @@ impl Call {
             (Some(sender).filter(|_| !is_over), receiver)
         });
         receiver.clone()
+    }
+
+    /// True once: for the one who answers it. Never for a call that was cancelled.
+    pub fn takes_answer(&self) -> bool {
+        !self.is_cancelled() && !self.is_answered.swap(true, Ordering::SeqCst)
     }
 
     /// Sends what belongs to this call; after its cancellation nothing does.

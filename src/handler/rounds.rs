@@ -96,7 +96,8 @@ impl Rounds {
         match asked.missing {
             Some(missing) if outcome.as_ref().map_or(true, |result| result.get("isError") == Some("true")) => {
                 let data = format!("{{\"requiredCapabilities\":{{\"{missing}\":{{}}}}}}");
-                Err(RpcError::new(MISSING_CAPABILITY, format!("Missing required client capability: {missing}")).with_data(Json::trusted(data)))
+                Err(RpcError::new(MISSING_CAPABILITY, format!("Missing required client capability: {missing}"))
+                    .with_data(Json::trusted(data)))
             }
             _ => outcome,
         }
@@ -228,7 +229,11 @@ mod tests {
         let first = Rounds::read(&call(""), now).unwrap();
         assert_eq!(ask(&first, "user"), None);
         let result = first.settle(&call(""), Ok(Json::empty()), now).unwrap();
-        assert!(result.as_str().starts_with(r#"{"resultType":"input_required","inputRequests":{"user":{"method":"elicitation/create","params":"#));
+        assert!(
+            result
+                .as_str()
+                .starts_with(r#"{"resultType":"input_required","inputRequests":{"user":{"method":"elicitation/create","params":"#)
+        );
         let retry = call(&format!(r#","requestState":{},"inputResponses":{{{NAME},"more":1}}"#, state_of(&result)));
         let second = Rounds::read(&retry, now).unwrap();
         assert!(ask(&second, "user").is_some() && ask(&second, "color").is_none());

@@ -175,6 +175,7 @@ impl Session {
         if let Some(missing) = missing {
             return Err(AskError::Unsupported(missing));
         }
+        let lent = Lent::new(self)?;
         let mut waiting = Vec::with_capacity(requests.len());
         let mut result = Ok(());
         for (_key, request) in requests {
@@ -187,7 +188,6 @@ impl Session {
                 break;
             }
         }
-        let lent = Lent::new(self);
         let mut answers = Vec::with_capacity(waiting.len());
         for (number, answered, deadline) in waiting {
             if result.is_ok() {
@@ -313,14 +313,14 @@ fn ask_in_rounds(rounds: &Rounds, missing: Option<&'static str>, requests: Vec<(
 struct Lent<'s>(Option<(&'s Peer, &'s Arc<Call>)>);
 
 impl<'s> Lent<'s> {
-    fn new(session: &'s Session) -> Lent<'s> {
-        let Some(call) = &session.call else { return Lent(None) };
+    fn new(session: &'s Session) -> Result<Lent<'s>, AskError> {
+        let Some(call) = &session.call else { return Ok(Lent(None)) };
         let mut asking = call.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        *asking += 1;
-        if *asking == 1 {
-            session.peer.slots.pause(session.peer.lane);
+        if *asking == 0 && !session.peer.slots.pause(session.peer.lane) {
+            return Err(AskError::TooMany);
         }
-        Lent(Some((&session.peer, call)))
+        *asking += 1;
+        Ok(Lent(Some((&session.peer, call))))
     }
 }
 

@@ -48,7 +48,9 @@ impl<'m> Meta<'m> {
             "io.modelcontextprotocol/clientInfo",
             "io.modelcontextprotocol/logLevel",
         ];
-        let Ok([progress_token, version, capabilities, client_info, log_level]) = json::members(meta, names) else { return Meta::default() };
+        let Ok([progress_token, version, capabilities, client_info, log_level]) = json::members(meta, names) else {
+            return Meta::default();
+        };
         Meta { progress_token, version, capabilities, client_info, log_level }
     }
 
@@ -67,7 +69,8 @@ impl<'m> Meta<'m> {
         if self.version().is_none() {
             return Err(missing("protocolVersion", "a string"));
         }
-        let capabilities = self.capabilities.filter(|raw| raw.starts_with('{')).ok_or_else(|| missing("clientCapabilities", "an object"))?;
+        let capabilities =
+            self.capabilities.filter(|raw| raw.starts_with('{')).ok_or_else(|| missing("clientCapabilities", "an object"))?;
         let log_level = match self.log_level {
             None => None,
             Some(raw) => {
@@ -115,7 +118,10 @@ mod tests {
         let meta = Meta::of(&whole);
         let claims = meta.claims().unwrap();
         assert!(meta.is_stateless() && meta.check_version().is_ok());
-        assert_eq!((meta.progress_token, claims.capabilities.as_str(), claims.log_level), (Some("7"), r#"{"roots":{}}"#, Some(LogLevel::Error)));
+        assert_eq!(
+            (meta.progress_token, claims.capabilities.as_str(), claims.log_level),
+            (Some("7"), r#"{"roots":{}}"#, Some(LogLevel::Error))
+        );
         for meta in [
             r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#,
             r#"{"io.modelcontextprotocol/protocolVersion":1,"io.modelcontextprotocol/clientCapabilities":{}}"#,

@@ -8,8 +8,8 @@ use tiny_http::Method;
 
 use super::Refusal;
 
-/// The most headers in a request, and the most trailers.
-pub(super) const HEADERS: usize = 100;
+/// Up to so many headers are found without memory of their own.
+const HEADERS: usize = 100;
 /// Empty lines before a request line that are forgiven: old clients send one after a body (RFC 9112, section 2.2).
 const BLANK_LINES: usize = 2;
 
@@ -189,14 +189,19 @@ impl Scan {
     }
 
     /// The head, from `bytes` that end where [`Scan::advance`] said.
-    pub(super) fn head(self, bytes: &[u8]) -> Result<Head, Refusal> {
+    pub(super) fn head(self, bytes: &[u8], most: usize) -> Result<Head, Refusal> {
         let (request, headers_at) = self.request.ok_or(Refusal::bad("the request line is missing"))?;
         let Ok(text) = str::from_utf8(&bytes[self.begin..]) else {
             return Err(Refusal::bad("the headers are not UTF-8"));
         };
         let text = text.to_owned();
         let mut slots = [httparse::EMPTY_HEADER; HEADERS];
-        let found = match httparse::parse_headers(&text.as_bytes()[headers_at..], &mut slots) {
+        let mut more = Vec::new();
+        let slots = slots.get_mut(..most).unwrap_or_else(|| {
+            more.resize(most, httparse::EMPTY_HEADER);
+            &mut more
+        });
+        let found = match httparse::parse_headers(&text.as_bytes()[headers_at..], slots) {
             Ok(httparse::Status::Complete((length, found))) if headers_at + length == text.len() => found,
             Err(httparse::Error::TooManyHeaders) => return Err(Refusal::Bad { status: 431, why: "too many headers" }),
             _ => return Err(Refusal::bad("a header is malformed")),

@@ -63,6 +63,7 @@ impl Source for Script {
 pub(super) fn limits() -> Limits {
     Limits {
         head_bytes: 1024,
+        headers: 100,
         body_bytes: 1000,
         head_deadline: Duration::from_secs(10),
         body_deadline: Duration::from_secs(30),

@@ -5,7 +5,7 @@ use super::*;
 const SOON: Duration = Duration::from_secs(5);
 
 fn slots(calls: usize, calls_per_session: usize) -> Arc<Slots> {
-    Slots::new(Bounds { calls, calls_per_session, waiting_calls: 3, waiting_bytes: 100 }, Workers::new(16))
+    Slots::new(Bounds { calls, calls_per_session, waiting_calls: 3, waiting_bytes: 100, asks: 1 }, Workers::new(16))
 }
 
 /// Admits a call that reports its name and then waits to be let go.
@@ -73,7 +73,7 @@ fn a_call_that_waits_for_the_client_lends_its_slot() {
     let (_cancel, never) = bounded::<()>(0);
     let (asking, log_again) = (Arc::clone(&slots), log.clone());
     let asker: Job = Box::new(move || {
-        asking.pause(1);
+        assert!(asking.pause(1) && !asking.pause(1), "one at a time");
         log_again.send("asking").ok();
         answered.recv().ok();
         asking.resume(1, &never);
@@ -111,4 +111,55 @@ fn a_panic_gives_the_slot_back() {
     };
     job();
     assert_eq!(ran.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn who_returns_to_a_full_session_holds_up_no_other_session() {
+    let slots = slots(3, 1);
+    let (log, started) = bounded(16);
+    let (go, gate) = bounded(16);
+    let (answer, answered) = bounded::<()>(1);
+    let (_cancel, never) = bounded::<()>(0);
+    let (asking, log_again) = (Arc::clone(&slots), log.clone());
+    let asker: Job = Box::new(move || {
+        assert!(asking.pause(1));
+        log_again.send("asking").ok();
+        answered.recv().ok();
+        asking.resume(1, &never);
+    });
+    let Admission::Run(asker) = slots.admit(1, 1, 10, asker) else { panic!("the first call runs") };
+    slots.workers.run(asker);
+    assert_eq!(started.recv_timeout(SOON), Ok("asking"));
+    // The session's only slot is taken for ever, and the asker wants it back.
+    assert!(matches!(admit(&slots, 1, "stuck", &log, &gate), Admission::Waits));
+    assert_eq!(started.recv_timeout(SOON), Ok("stuck"));
+    answer.send(()).unwrap();
+    let deadline = Instant::now() + SOON;
+    while slots.lock().returning.is_empty() {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    assert!(matches!(admit(&slots, 2, "other", &log, &gate), Admission::Waits));
+    assert_eq!(started.recv_timeout(SOON), Ok("other"));
+    go.send(()).unwrap();
+    go.send(()).unwrap();
+    assert!(slots.wait_until_quiet(SOON));
+}
+
+#[test]
+fn a_session_that_is_over_leaves_nothing_behind() {
+    let slots = slots(1, 1);
+    let (log, started) = bounded(16);
+    let (go, gate) = bounded(16);
+    assert!(matches!(admit(&slots, 1, "runs", &log, &gate), Admission::Waits));
+    assert_eq!(started.recv_timeout(SOON), Ok("runs"));
+    for lane in 2..100 {
+        assert!(matches!(admit(&slots, lane, "waits", &log, &gate), Admission::Waits));
+        if lane % 2 == 0 { slots.clear(lane) } else { slots.withdraw(lane, 5) }
+    }
+    assert_eq!(slots.lock().lanes.len(), 1);
+    assert!(slots.lock().ready.is_empty());
+    go.send(()).unwrap();
+    assert!(slots.wait_until_quiet(SOON));
+    assert!(started.try_recv().is_err());
 }

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::transport::stream::EventStream;
+
 /// What a connection is doing. The least harmful to close comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -28,8 +30,8 @@ pub(crate) struct Entry {
     phase: AtomicU8,
     /// Milliseconds between `began` and the beginning of the phase.
     since: AtomicU64,
-    /// Of a stream: whether its client ever sent something.
-    is_used: OnceLock<Arc<AtomicBool>>,
+    /// The event stream that it carries, and whether its client ever sent something.
+    stream: OnceLock<(Arc<EventStream>, Arc<AtomicBool>)>,
 }
 
 /// All connections, bounded.
@@ -67,8 +69,7 @@ impl Connections {
         if state.entries.len() >= self.most {
             let victim = self.most_dispensable(&state)?;
             state.entries.remove(&victim.number);
-            // Its thread notices and ends; one that cannot be shut down is ending already.
-            drop(victim.socket.shutdown(Shutdown::Both));
+            victim.close();
         }
         state.next += 1;
         state.threads += 1;
@@ -78,7 +79,7 @@ impl Connections {
             began: Instant::now(),
             phase: AtomicU8::new(Phase::Head as u8),
             since: AtomicU64::new(0),
-            is_used: OnceLock::new(),
+            stream: OnceLock::new(),
         });
         state.entries.insert(entry.number, Arc::clone(&entry));
         Some(Place { entry, connections: Arc::clone(self) })
@@ -89,7 +90,7 @@ impl Connections {
         let mut state = self.lock();
         let Some(victim) = self.most_dispensable(&state) else { return false };
         state.entries.remove(&victim.number);
-        drop(victim.socket.shutdown(Shutdown::Both));
+        victim.close();
         true
     }
 
@@ -98,7 +99,7 @@ impl Connections {
         let deadline = Instant::now() + patience;
         let mut state = self.lock();
         for entry in state.entries.values().filter(|entry| matches!(entry.phase(), Phase::Idle | Phase::Head)) {
-            drop(entry.socket.shutdown(Shutdown::Both));
+            entry.close();
         }
         while state.threads > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -112,7 +113,7 @@ impl Connections {
 
     /// Closes all connections.
     pub fn cut(&self) {
-        self.lock().entries.values().for_each(|entry| drop(entry.socket.shutdown(Shutdown::Both)));
+        self.lock().entries.values().for_each(|entry| entry.close());
     }
 
     fn most_dispensable(&self, state: &State) -> Option<Arc<Entry>> {
@@ -131,6 +132,15 @@ impl Connections {
 }
 
 impl Entry {
+    /// Its thread notices and ends. The thread of a stream sleeps, and has to be woken.
+    fn close(&self) {
+        // One that cannot be shut down is ending already.
+        drop(self.socket.shutdown(Shutdown::Both));
+        if let Some((stream, _)) = self.stream.get() {
+            stream.cut();
+        }
+    }
+
     fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Idle,
@@ -145,7 +155,7 @@ impl Entry {
     }
 
     fn is_stray(&self) -> bool {
-        self.is_used.get().is_none_or(|is_used| !is_used.load(Ordering::Relaxed))
+        self.stream.get().is_none_or(|(_, is_used)| !is_used.load(Ordering::Relaxed))
     }
 }
 
@@ -157,8 +167,8 @@ impl Place {
     }
 
     /// From now on it carries a stream.
-    pub fn set_stream(&self, is_used: Arc<AtomicBool>) {
-        drop(self.entry.is_used.set(is_used));
+    pub fn set_stream(&self, stream: &Arc<EventStream>, is_used: Arc<AtomicBool>) {
+        drop(self.entry.stream.set((Arc::clone(stream), is_used)));
         self.set(Phase::Stream);
     }
 }
@@ -176,6 +186,11 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::stream::{Bounds, Feed, Next, stream};
+
+    fn carried() -> (Arc<EventStream>, Feed) {
+        stream(Bounds { messages: 1, bytes: 1, write_deadline: Duration::ZERO }, Duration::from_secs(3600))
+    }
 
     fn socket() -> (Arc<TcpStream>, TcpStream) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -194,7 +209,8 @@ mod tests {
         let sockets: Vec<_> = (0..4).map(|_| socket()).collect();
         let places: Vec<_> = sockets.iter().map(|(ours, _)| connections.enter(Arc::clone(ours)).unwrap()).collect();
         places[0].set(Phase::Busy);
-        places[1].set_stream(Arc::new(AtomicBool::new(false)));
+        let (stream, feed) = carried();
+        places[1].set_stream(&stream, Arc::new(AtomicBool::new(false)));
         places[3].set(Phase::Idle);
         let mut newer = Vec::new();
         for victim in [3, 2, 1] {
@@ -202,6 +218,7 @@ mod tests {
             newer.last().unwrap().set(Phase::Busy);
             assert!(is_closed(&sockets[victim].1), "{victim}");
         }
+        assert!(matches!(feed.next(), Next::End), "the stream's thread need not wait for its next keep-alive");
         assert!(connections.enter(socket().0).is_none() && !is_closed(&sockets[0].1));
         drop(newer);
         assert!(connections.enter(socket().0).is_some());
@@ -211,11 +228,11 @@ mod tests {
     fn a_stream_in_use_stays() {
         let connections = Connections::new(1, Duration::ZERO);
         let place = connections.enter(socket().0).unwrap();
-        place.set_stream(Arc::new(AtomicBool::new(true)));
+        place.set_stream(&carried().0, Arc::new(AtomicBool::new(true)));
         assert!(connections.enter(socket().0).is_none());
         let connections = Connections::new(1, Duration::from_secs(60));
         let place = connections.enter(socket().0).unwrap();
-        place.set_stream(Arc::new(AtomicBool::new(false)));
+        place.set_stream(&carried().0, Arc::new(AtomicBool::new(false)));
         assert!(connections.enter(socket().0).is_none() && !connections.make_room());
     }
 }

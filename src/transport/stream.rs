@@ -6,7 +6,7 @@
 //! lock of `load`; whoever enqueues counts first, under the same lock; and the writer counts down only after it has written.
 
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -35,7 +35,7 @@ pub(crate) struct EventStream {
     has_room: Condvar,
     wire: Mutex<Wire>,
     /// The socket once more, for whoever ends the stream while its writer is stuck.
-    socket: OnceLock<Arc<TcpStream>>,
+    socket: OnceLock<Weak<TcpStream>>,
 }
 
 /// The half of the stream's own thread. Dropping it ends the stream.
@@ -97,7 +97,7 @@ impl EventStream {
     pub fn cut(&self) {
         self.lock().is_gone = true;
         self.has_room.notify_all();
-        if let Some(socket) = self.socket.get() {
+        if let Some(socket) = self.socket.get().and_then(Weak::upgrade) {
             // A socket that cannot be shut down is shut already.
             drop(socket.shutdown(Shutdown::Both));
         }
@@ -107,7 +107,9 @@ impl EventStream {
     /// Whether it goes on, as far as can be seen from here.
     pub fn is_open(&self) -> bool {
         let load = self.lock();
-        !load.is_gone && !load.is_finished && !self.socket.get().is_some_and(|socket| is_left(socket))
+        !load.is_gone
+            && !load.is_finished
+            && !self.socket.get().is_some_and(|socket| socket.upgrade().is_none_or(|socket| is_left(&socket)))
     }
 
     fn put(&self, item: Item, patience: Patience) -> Result<(), Gone> {
@@ -238,11 +240,16 @@ pub(crate) enum Next {
 }
 
 impl Feed {
+    /// The sending half.
+    pub fn stream(&self) -> &Arc<EventStream> {
+        &self.stream
+    }
+
     /// Gives the stream the socket to write to; the head of the answer is written already.
     pub fn attach(&self, socket: Arc<TcpStream>, is_chunked: bool) {
         let mut wire = self.stream.wire.lock().unwrap_or_else(PoisonError::into_inner);
-        wire.socket = Some(Arc::clone(&socket));
-        drop(self.stream.socket.set(socket));
+        drop(self.stream.socket.set(Arc::downgrade(&socket)));
+        wire.socket = Some(socket);
         wire.is_chunked = is_chunked;
     }
 
@@ -322,5 +329,7 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         self.stream.cut();
+        // Handlers that take no notice keep the stream, but not the client's descriptor.
+        *self.stream.wire.lock().unwrap_or_else(PoisonError::into_inner) = Wire::default();
     }
 }

@@ -1,5 +1,5 @@
 # Real third-party MCP clients against our binary. Included by the top Makefile.
-# Everything is installed below target/clients; a second run installs nothing.
+# Expects BIN and the target `build` of the top Makefile. Everything is installed below target/clients; a second run installs nothing.
 
 CLIENTS := target/clients
 CLIENTS_PYTHON := 2.3.0 1.30.0
@@ -7,13 +7,11 @@ CLIENTS_STAMPS := $(CLIENTS_PYTHON:%=$(CLIENTS)/mcp-%/.installed) $(CLIENTS)/nod
 
 .PHONY: clients clients-idle clients-install
 
-clients: clients-install
-	cargo build
-	python3 tests/clients/run.py
+clients: clients-install build
+	python3 tests/clients/run.py --bin $(BIN)
 
-clients-idle: clients-install
-	cargo build
-	python3 tests/clients/run.py --idle 320
+clients-idle: clients-install build
+	python3 tests/clients/run.py --bin $(BIN) --idle 320
 
 clients-install: $(CLIENTS_STAMPS)
 
@@ -31,3 +29,6 @@ $(CLIENTS)/node/.installed: tests/clients/node/package.json tests/clients/node/p
 	cp $^ $(@D)
 	cd $(@D) && npm ci --silent --no-audit --no-fund --omit-lockfile-registry-resolved=true
 	touch $@
+
+# What plain `make` does is for the including Makefile to say.
+.DEFAULT_GOAL :=

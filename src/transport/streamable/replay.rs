@@ -101,11 +101,11 @@ mod tests {
         for number in 1..=9 {
             replay.keep(1, number, message(60));
         }
-        assert_eq!(numbers(&replay, 1, 0), [8, 9]);
+        assert_eq!(numbers(&replay, 1, 0), [7, 8, 9]);
         replay.keep(1, 10, message(1000));
         assert_eq!(numbers(&replay, 1, 0), [10]);
         let mut none = Replay::new(0, 300);
         none.keep(1, 1, message(1));
-        assert_eq!(numbers(&none, 1, 0), []);
+        assert!(numbers(&none, 1, 0).is_empty());
     }
 }

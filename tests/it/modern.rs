@@ -1,0 +1,1 @@
+//! Stateless requests (2026-07-28).

@@ -100,8 +100,10 @@ class Schema:
         if "error" in message:
             code = message["error"].get("code")
             if self.version == MODERN:
-                known = ERRORS.get(code)
-                faults += self.faults(known, message) if known else [f"the code {code} is not one of {MODERN}"]
+                if (known := ERRORS.get(code)) is None:
+                    return [*faults, f"the code {code} is not one of {MODERN}"]
+                # Some are the whole message, some what stands under error.
+                faults += self.faults(known, message if "error" in self.names[known]["properties"] else message["error"])
             return faults
         result = message.get("result", {})
         name = RESULTS.get(method, "EmptyResult")

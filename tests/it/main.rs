@@ -1,7 +1,12 @@
-//! The integration tests: real sockets and real threads.
+//! The integration tests, in one binary: a server in this process or in one of its own, and clients on raw sockets.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod guard;
+mod hostile;
 mod http;
 mod modern;
+mod sse;
+mod stdio;
 mod streamable;
+mod support;

@@ -1,0 +1,3 @@
+//! stdio.
+#[test]
+fn the_server_that_other_tests_start() {}

@@ -10,3 +10,4 @@ mod sse;
 mod stdio;
 mod streamable;
 mod support;
+mod transcripts;

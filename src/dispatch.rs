@@ -64,7 +64,14 @@ impl Back for Dispatcher {
             self.handler.opened(&Session::new(Arc::clone(&peer), None));
         }
         let (handler, listeners) = (Arc::clone(&self.handler), Arc::clone(&self.listeners));
-        Ok(Arc::new(Driver { handler, peer, listeners, is_lasting, may_be_stateless: client.may_be_stateless }))
+        Ok(Arc::new(Driver {
+            handler,
+            peer,
+            listeners,
+            is_lasting,
+            may_be_stateless: client.may_be_stateless,
+            has_listened: AtomicBool::new(false),
+        }))
     }
 
     fn schema_with_headers(&self, name: &str) -> Option<Json> {
@@ -91,6 +98,7 @@ struct Driver {
     /// Whether the handler knows of the client, because it is more than one request.
     is_lasting: bool,
     may_be_stateless: bool,
+    has_listened: AtomicBool,
 }
 
 impl Link for Driver {
@@ -119,7 +127,9 @@ impl Link for Driver {
 
     fn close(&self) {
         self.peer.close();
-        self.listeners.end(self.peer.lane, None);
+        if self.has_listened.load(Ordering::SeqCst) {
+            self.listeners.end(self.peer.lane, None);
+        }
         if self.is_lasting {
             self.handler.closed(&Session::new(Arc::clone(&self.peer), None));
         }
@@ -182,6 +192,7 @@ impl Driver {
         stateless::check_method(&message.method())?;
         if message.method() == "subscriptions/listen" {
             self.listeners.check_room(self.peer.lane)?;
+            self.has_listened.store(true, Ordering::SeqCst);
         }
         Ok(Some((claims, Rounds::read(message, SystemTime::now())?)))
     }

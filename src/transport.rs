@@ -5,6 +5,7 @@ pub(crate) mod connections;
 pub(crate) mod endpoints;
 pub(crate) mod http;
 mod incoming;
+mod monitor;
 pub(crate) mod mount;
 pub(crate) mod reply;
 mod room;

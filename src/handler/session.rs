@@ -193,6 +193,11 @@ impl Session {
             if result.is_ok() {
                 match self.wait(&answered, deadline) {
                     Ok(answer) => answers.push(answer),
+                    Err(error @ AskError::Refused(_)) => {
+                        // This one is answered; only those behind it are not needed any more.
+                        result = Err(error);
+                        continue;
+                    }
                     Err(error) => result = Err(error),
                 }
             }

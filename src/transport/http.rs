@@ -16,6 +16,7 @@ use crate::http1::{self, CONTINUE, Framing, Head, Reader, Refusal, Socket, Write
 use crate::transport::bind::{bind, reachable};
 use crate::transport::connections::{Connections, Phase, Place};
 use crate::transport::endpoints::{self, Endpoints, Exchange};
+use crate::transport::monitor::{Monitor, Watch};
 use crate::transport::reply::{EventBody, Full, Reply};
 use crate::transport::streamable::response::{Ended, Response};
 use crate::transport::wire::write_all;
@@ -53,6 +54,7 @@ struct Shared {
     /// For the first head of a connection: a client that connects has something to say.
     first: http1::Limits,
     write_deadline: Duration,
+    monitor: Arc<Monitor>,
 }
 
 impl Listener {
@@ -69,7 +71,7 @@ impl Listener {
             idle: config.limits.idle_timeout,
         };
         let first = http1::Limits { idle: config.limits.head_deadline, ..limits.clone() };
-        let shared = Arc::new(Shared { endpoints, limits, first, write_deadline: config.limits.write_deadline });
+        let shared = Arc::new(Shared { endpoints, limits, first, write_deadline: config.limits.write_deadline, monitor: Monitor::new() });
         let connections = Connections::new(config.max_connections, config.limits.stray_stream);
         let is_stopping = Arc::new(AtomicBool::new(false));
         let (turn_away, turned_away) = bounded(TURNED_AWAY);
@@ -153,7 +155,7 @@ impl Acceptor {
             return;
         };
         let shared = Arc::clone(&self.shared);
-        let serve = move || Connection { place, shared }.serve(socket);
+        let serve = move || Connection { watch: shared.monitor.watch(), place, shared }.serve(socket);
         if let Err(error) = thread::Builder::new().name("http".to_owned()).stack_size(STACK).spawn(serve) {
             log::error!("cannot start a thread for a connection: {error}: it is closed");
             self.connections.make_room();
@@ -165,24 +167,26 @@ impl Acceptor {
 /// One connection, in its thread.
 struct Connection {
     place: Place,
+    watch: Watch,
     shared: Arc<Shared>,
 }
 
 impl Connection {
-    fn serve(self, stream: Arc<TcpStream>) {
+    fn serve(mut self, stream: Arc<TcpStream>) {
         // What fails here fails again at the first read or write.
         drop(stream.set_nodelay(true));
         drop(stream.set_write_timeout(Some(self.shared.write_deadline)));
         let mut socket = Socket::new(stream);
         let mut reader = Reader::new();
-        let mut limits = &self.shared.first;
+        let shared = Arc::clone(&self.shared);
+        let mut limits = &shared.first;
         loop {
             let head = match reader.head(&mut socket, limits) {
                 Ok(head) => head,
                 Err(refusal) => return self.refuse(socket, refusal),
             };
             self.place.set(Phase::Busy);
-            limits = &self.shared.limits;
+            limits = &shared.limits;
             let mut writer = Writer::of(&head);
             let exchange = match self.shared.endpoints.screen(&head) {
                 Ok(route) => match self.body(&mut reader, &head, &mut socket, limits) {
@@ -223,12 +227,16 @@ impl Connection {
             if !writer.keeps_alive() {
                 return self.close(socket, !matches!(head.framing, Framing::None | Framing::Length(0)));
             }
+            self.watch.end();
             self.place.set(Phase::Idle);
         }
     }
 
     /// Runs the call that a response waits for on this thread; if there are several, or it has to wait for its turn, others run them.
-    fn converse(&self, socket: &Socket, writer: Writer, response: Arc<Response>, mut jobs: Vec<Job>) -> Ended {
+    fn converse(&mut self, socket: &Socket, writer: Writer, response: Arc<Response>, mut jobs: Vec<Job>) -> Ended {
+        if response.ends_with_client() {
+            self.watch.begin(socket.stream(), &response);
+        }
         match jobs.pop() {
             Some(job) if jobs.is_empty() => {
                 let (socket, patience) = (Arc::clone(socket.stream()), self.shared.write_deadline);

@@ -33,6 +33,15 @@ pub struct Event {
 impl Client {
     /// Sends a request on a connection of its own.
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        Answer::read(BufReader::new(self.begin(method, path, headers, body)))
+    }
+
+    /// Sends a request and closes the connection.
+    pub fn send_and_leave(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) {
+        drop(self.begin(method, path, headers, body));
+    }
+
+    fn begin(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> TcpStream {
         let mut socket = TcpStream::connect(self.address).unwrap();
         socket.set_read_timeout(Some(SOON)).unwrap();
         let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
@@ -41,7 +50,7 @@ impl Client {
         }
         text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
         socket.write_all(text.as_bytes()).unwrap();
-        Answer::read(BufReader::new(socket))
+        socket
     }
 }
 

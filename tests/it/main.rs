@@ -2,12 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod calls;
+mod ending;
 mod guard;
 mod hostile;
 mod http;
 mod modern;
+mod mount;
+mod pitfalls;
 mod sse;
 mod stdio;
 mod streamable;
 mod support;
 mod transcripts;
+mod survive;

@@ -288,6 +288,14 @@ fn status(answer: &Message) -> u16 {
     }
 }
 
+impl Drop for Response {
+    fn drop(&mut self) {
+        if let Era::Modern { link } = &self.era {
+            link.close();
+        }
+    }
+}
+
 impl Outlet for Response {
     fn send(&self, message: Message) -> Result<(), Gone> {
         self.put(message, true)

@@ -32,6 +32,11 @@ impl Events {
         self.said.recv_timeout(SOON).expect("the handler says something")
     }
 
+    /// What the handler says next, however long that takes.
+    pub(crate) fn next_ever(&self) -> String {
+        self.said.recv().expect("the handler is there")
+    }
+
     /// What it has said and nobody has taken.
     pub(crate) fn rest(&self) -> Vec<String> {
         self.said.try_iter().collect()

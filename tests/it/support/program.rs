@@ -18,6 +18,8 @@ pub(crate) struct Program {
     pub(crate) child: Child,
     pub(crate) stdin: Option<ChildStdin>,
     stdout: Receiver<String>,
+    /// Closes the reading end of stdout at the next line.
+    hang_up: std::sync::Arc<std::sync::atomic::AtomicBool>,
     stderr: Receiver<String>,
 }
 
@@ -44,7 +46,8 @@ impl Program {
         }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        Program { child, stdin, stdout: lines(stdout), stderr: lines(stderr) }
+        let hang_up = std::sync::Arc::default();
+        Program { child, stdin, stdout: lines(stdout, &hang_up), hang_up, stderr: lines(stderr, &std::sync::Arc::default()) }
     }
 
     /// Where it listens, from the line on stderr that says so.
@@ -117,6 +120,11 @@ impl Program {
         self.stdin = None;
     }
 
+    /// Stops reading, and closes the pipe once something more has been read.
+    pub(crate) fn close_stdout(&self) {
+        self.hang_up.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+
     #[cfg(unix)]
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id() as i32), signal).expect("the signal is sent");
@@ -142,10 +150,20 @@ impl Drop for Program {
     }
 }
 
-fn lines(source: impl Read + Send + 'static) -> Receiver<String> {
+fn lines(source: impl Read + Send + 'static, hang_up: &std::sync::Arc<std::sync::atomic::AtomicBool>) -> Receiver<String> {
     let (line, lines) = bounded(10_000);
+    let hang_up = std::sync::Arc::clone(hang_up);
+    let mut source = BufReader::new(source);
     spawn(move || {
-        for text in BufReader::new(source).split(b'\n').map_while(Result::ok) {
+        loop {
+            let mut text = Vec::new();
+            let is_over = source.fill_buf().is_ok_and(<[u8]>::is_empty);
+            if is_over || hang_up.load(std::sync::atomic::Ordering::SeqCst) || source.read_until(b'\n', &mut text).is_err() {
+                return;
+            }
+            if text.ends_with(b"\n") {
+                text.pop();
+            }
             if line.send(String::from_utf8_lossy(&text).into_owned()).is_err() {
                 return;
             }

@@ -18,6 +18,8 @@ pub(crate) struct Sse {
     text: String,
     /// Messages that came while another was waited for.
     passed: VecDeque<Value>,
+    /// The last chunk has come.
+    has_ended: bool,
 }
 
 /// One event, or one comment.
@@ -42,7 +44,7 @@ impl Sse {
     pub(crate) fn on(mut http: Http, address: SocketAddr) -> Sse {
         let head = http.head().expect("the head of a stream");
         assert_eq!(head.status, 200, "{head:?}");
-        let mut sse = Sse { address, http, head, path: String::new(), text: String::new(), passed: VecDeque::new() };
+        let mut sse = Sse { address, http, head, path: String::new(), text: String::new(), passed: VecDeque::new(), has_ended: false };
         loop {
             let event = sse.event().expect("the endpoint event");
             if event.name == "endpoint" {
@@ -89,6 +91,7 @@ impl Sse {
         let chunk = self.http.exactly(size + 2)?;
         assert!(chunk.ends_with(b"\r\n"), "a chunk ends with CRLF");
         if size == 0 {
+            self.has_ended = true;
             return None;
         }
         Some(String::from_utf8(chunk[..size].to_vec()).unwrap())
@@ -107,6 +110,12 @@ impl Sse {
     /// POSTs on a connection of its own.
     pub(crate) fn post(&self, body: &str) -> Response {
         post(self.address, &self.path, body)
+    }
+
+    /// POSTs on this connection.
+    pub(crate) fn post_on(&self, http: &mut Http, body: &str) {
+        let answer = http.exchange(request("POST", &self.path, "Content-Type: application/json\r\n", body));
+        assert_eq!(answer.status, 202, "{answer:?}");
     }
 
     /// POSTs something that is taken.
@@ -131,6 +140,19 @@ impl Sse {
             }
             self.passed.push_back(message);
         }
+    }
+
+    /// What came before the answer to a ping that is sent now, or `nothing`.
+    pub(crate) fn message_after_ping(&mut self) -> String {
+        self.request("\"last\"", "ping", "{}");
+        let message = self.message();
+        if message.contains("\"last\"") { "nothing".to_owned() } else { message }
+    }
+
+    /// Whether the stream ends with its last chunk; what comes before is passed over.
+    pub(crate) fn find_end(&mut self) -> bool {
+        while self.event().is_some() {}
+        self.has_ended
     }
 
     /// The answer to the request with this raw id.

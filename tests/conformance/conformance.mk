@@ -5,11 +5,11 @@ CONFORMANCE := target/conformance
 
 .PHONY: conformance conformance-front conformance-install schema
 
-conformance: conformance-install schema
+conformance: conformance-install schema ## the official conformance suite, and our messages against the official schemas (npm, Python 3.11; 2 min)
 	$(CARGO) build --locked --example everything
 	python3 tests/conformance/run.py
 
-conformance-front: conformance-install build
+conformance-front: conformance-install build ## the suite with the server behind our own front (npm; 1 min)
 	$(CARGO) build --locked --example everything
 	python3 tests/conformance/run.py --front $(BIN)
 
@@ -22,7 +22,7 @@ $(CONFORMANCE)/.installed: tests/conformance/package.json tests/conformance/pack
 	cd $(@D) && npm ci --silent --ignore-scripts --no-audit --no-fund --omit-lockfile-registry-resolved=true
 	touch $@
 
-schema: $(CONFORMANCE)/schema/.installed build
+schema: $(CONFORMANCE)/schema/.installed build ## what our servers send, against the official schema of each version (Python 3.11; 1 min)
 	$(CARGO) build --locked --example everything
 	$(CONFORMANCE)/schema/bin/python tests/schema/check.py --bin $(BIN)
 

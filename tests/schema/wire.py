@@ -96,8 +96,11 @@ class Stdio:
             self.incoming(json.loads(line))
 
     def send(self, message):
+        self.send_text(json.dumps(message))
+
+    def send_text(self, text):
         with self.lock:
-            self.target.child.stdin.write(json.dumps(message).encode() + b"\n")
+            self.target.child.stdin.write(text.encode() + b"\n")
             self.target.child.stdin.flush()
 
     def listen(self):
@@ -133,12 +136,20 @@ class Sse:
                 self.incoming(json.loads(data))
 
     def send(self, message):
+        status, body = self._post(json.dumps(message))
+        if status != 202:
+            raise Failure(f"POST was answered {status} {body[:200]}")
+
+    def send_text(self, text):
+        self.incoming(json.loads(self._post(text)[1]))
+
+    def _post(self, text):
         connection = http.client.HTTPConnection(self.address, timeout=DEADLINE)
-        connection.request("POST", self.path, json.dumps(message), {"Content-Type": "application/json"})
+        connection.request("POST", self.path, text, {"Content-Type": "application/json"})
         answer = connection.getresponse()
-        if answer.status != 202:
-            raise Failure(f"POST was answered {answer.status} {answer.read()[:200]}")
+        body = answer.read()
         connection.close()
+        return answer.status, body
 
     def listen(self):
         pass
@@ -167,8 +178,11 @@ class Streamable:
 
     def send(self, message):
         """Waits for the head of the answer only; what comes on a stream comes in a thread."""
+        self.send_text(json.dumps(message), message)
+
+    def send_text(self, text, message=None):
         connection = http.client.HTTPConnection(self.address, timeout=2 * DEADLINE)
-        connection.request("POST", "/mcp", json.dumps(message), self._headers(message))
+        connection.request("POST", "/mcp", text, self._headers(message or {}))
         answer = connection.getresponse()
         self.session = answer.getheader("Mcp-Session-Id") or self.session
         kind = answer.getheader("Content-Type", "")
@@ -178,7 +192,7 @@ class Streamable:
             run(self._read, answer, id)
         elif body := answer.read():
             if not kind.startswith("application/json"):
-                raise Failure(f"{json.dumps(message)[:200]} was answered {answer.status} {body[:200]}")
+                raise Failure(f"{text[:200]} was answered {answer.status} {body[:200]}")
             self.incoming(json.loads(body))
 
     def _read(self, answer, id):

@@ -307,7 +307,7 @@ impl Outlet for Response {
 
     fn close_stream(&self) {
         let Era::Legacy { link, .. } = &self.era else { return };
-        if !link.version().is_some_and(|version| version >= Version::V2025_11_25) {
+        if link.version().is_none_or(|version| version < Version::V2025_11_25) {
             return;
         }
         let mut state = self.lock();

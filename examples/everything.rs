@@ -150,7 +150,7 @@ fn questions(server: Server) -> Server {
             filled_in(session, choices())
         })
         .tool(Tool::new("test_missing_capability", "Works for clients with a model only"), |_args, session| {
-            Ok(said(&session.ask("answer", sampling("Say yes."))?)?)
+            said(&session.ask("answer", sampling("Say yes."))?)
         })
         .tool(Tool::new("test_streaming_elicitation", "Asks in the middle of a call"), |_args, session| {
             session.progress(1.0, Some(2.0), None)?;
@@ -160,7 +160,7 @@ fn questions(server: Server) -> Server {
             Ok(format!("Hello, {}!", answered(session, "user_name", "name")?))
         })
         .tool(Tool::new("test_input_required_result_sampling", "Asks the client's model for a capital"), |_args, session| {
-            Ok(said(&session.ask("capital_question", sampling("What is the capital of France?"))?)?)
+            said(&session.ask("capital_question", sampling("What is the capital of France?"))?)
         })
         .tool(Tool::new("test_input_required_result_list_roots", "Asks where the client works"), |_args, session| {
             let answer: Value = session.ask("client_roots", ClientRequest::roots())?.parse()?;

@@ -14,5 +14,5 @@ mod sse;
 mod stdio;
 mod streamable;
 mod support;
-mod transcripts;
 mod survive;
+mod transcripts;

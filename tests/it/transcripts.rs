@@ -72,7 +72,9 @@ fn server() -> Server {
             Ok("changed")
         })
         .resource(Resource::new("test://a", "a").mime_type("text/plain"), |_uri, _session| Ok("A"))
-        .prompt(Prompt::new("hello", "Says hello").argument("to", "whom", true), |args, _session| Ok(format!("Hello, {}!", args.string("to")?)))
+        .prompt(Prompt::new("hello", "Says hello").argument("to", "whom", true), |args, _session| {
+            Ok(format!("Hello, {}!", args.string("to")?))
+        })
 }
 
 fn answered(session: &Session, key: &str) -> Result<String, ToolError> {

@@ -9,8 +9,9 @@ conformance: conformance-install schema ## the official conformance suite, and o
 	$(CARGO) build --locked --example everything
 	python3 tests/conformance/run.py
 
-conformance-front: conformance-install build ## the suite with the server behind our own front (npm; 1 min)
+conformance-front: conformance-install $(CONFORMANCE)/schema/.installed build ## the suite with the server behind our own front (npm; 1 min)
 	$(CARGO) build --locked --example everything
+	$(CONFORMANCE)/schema/bin/python tests/schema/check.py --bin $(BIN) --front
 	python3 tests/conformance/run.py --front $(BIN)
 
 conformance-install: $(CONFORMANCE)/.installed

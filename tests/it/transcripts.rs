@@ -274,7 +274,7 @@ fn each_transcript_is_what_is_said() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A promise of the issue, so that no transcript gets lost.
+/// What there must be a transcript of, so that none gets lost.
 #[test]
 fn every_version_has_its_transcripts() {
     let texts: Vec<String> = files().iter().map(|file| fs::read_to_string(file).unwrap()).collect();

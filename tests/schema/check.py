@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Validates what our servers send against the official schema of each version and prints TAP.
 
-    check.py [--bin PATH]
+    check.py [--bin PATH] [--front] [--only TEXT]
 
 The everything server and the demo are asked everything their clients may ask, in each version, over each transport; every message that comes
 is checked, and so are the servers' lines in tests/transcripts. Needs jsonschema (requirements.txt; `make schema` installs it).
@@ -287,20 +287,20 @@ def transcripts():
         yield f"transcript {file.stem}, {version[1]}", count, faults, [] if count else ["it has no line of a server"]
 
 
-def dialogues(binary):
-    servers = {
-        "everything": ([str(BUILT / "examples" / "everything")], {}, {"MCP_TRANSPORT": "http", "MCP_HTTP_PORT": "0"}),
-        "demo": ([binary, "demo"], {}, {"MCP_TRANSPORT": "http", "MCP_HTTP_PORT": "0"}),
-    }
-    for server, (command, stdio, http) in servers.items():
+def dialogues(binary, is_front):
+    everything = str(BUILT / "examples" / "everything")
+    servers = {"everything": [everything], "demo": [binary, "demo"]}
+    if is_front:
+        servers = {"everything behind run": [binary, "run", "--no-watch", "--", everything]}
+    for server, command in servers.items():
         for wire, versions in [(Stdio, [*LEGACY, MODERN]), (Sse, LEGACY), (Streamable, [*LEGACY, MODERN])]:
             for version in versions:
                 name = f"{server}, {wire.name}, {version}"
                 try:
-                    with Target(command, stdio if wire is Stdio else http, is_stdio=wire is Stdio) as target:
+                    with Target(command, wire is Stdio) as target:
                         dialogue = Dialogue(version, target, wire)
                         needed = (modern if version == MODERN else legacy)(dialogue)
-                        needed |= of_everything(version) if server == "everything" else set()
+                        needed |= of_everything(version) if "everything" in server else set()
                         dialogue.wire.close()
                     missing = [f"{what} never came" for what in sorted(needed - dialogue.seen)]
                     yield name, dialogue.count, dialogue.faults, missing
@@ -311,10 +311,11 @@ def dialogues(binary):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bin", default=str(BUILT / "mcp-http-transport"))
+    parser.add_argument("--front", action="store_true", help="the everything server behind the front, and nothing else")
     parser.add_argument("--only", default="", help="a part of a name")
     options = parser.parse_args()
     number, passed, messages = 0, 0, 0
-    for source in [transcripts(), dialogues(options.bin)]:
+    for source in [[] if options.front else transcripts(), dialogues(options.bin, options.front)]:
         for name, count, faults, missing in source:
             if options.only not in name:
                 continue

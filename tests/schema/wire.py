@@ -17,10 +17,12 @@ class Failure(Exception):
 
 
 class Target:
-    """A server in a process of its own."""
+    """A server in a process of its own, on stdio or on a free port."""
 
-    def __init__(self, command, variables, is_stdio):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("MCP_")} | variables
+    def __init__(self, command, is_stdio):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MCP_")}
+        if not is_stdio:
+            environment |= {"MCP_TRANSPORT": "http", "MCP_HTTP_PORT": "0"}
         pipe = subprocess.PIPE if is_stdio else subprocess.DEVNULL
         self.child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.PIPE, env=environment)
         self.said, self.addresses = [], queue.Queue()

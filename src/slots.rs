@@ -46,6 +46,8 @@ struct State {
     /// Calls that had given their slot back and want one again; they go first.
     returning: VecDeque<(u64, Sender<()>)>,
     paused: usize,
+    /// Somebody waits until nothing runs any more.
+    is_waited_for: bool,
 }
 
 #[derive(Default)]
@@ -181,6 +183,7 @@ impl Slots {
             if left.is_zero() {
                 return false;
             }
+            state.is_waited_for = true;
             state = self.quiet.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -216,7 +219,8 @@ impl Slots {
                 break;
             }
         }
-        if state.running == 0 {
+        // To wake nobody would cost each call a system call.
+        if state.running == 0 && state.is_waited_for {
             self.quiet.notify_all();
         }
         drop(state);

@@ -295,6 +295,8 @@ fn what_a_broken_stream_missed_is_replayed_on_the_next() {
     assert_eq!(all.event(), Some(first));
     // An id that is not of this session points nowhere.
     let other = fixture.initialize("2025-11-25");
+    assert!(other.get().event().is_some());
+    assert_eq!(other.call("change").status, 200);
     let mut fresh = other.with("GET", &[("Last-Event-ID", &seen)], "");
     assert_eq!(fresh.event().unwrap().data.as_deref(), Some(""));
     assert_eq!(other.with("GET", &[("Last-Event-ID", "no id at all")], "").status, 200);

@@ -70,6 +70,7 @@ impl Back for Dispatcher {
             listeners,
             is_lasting,
             may_be_stateless: client.may_be_stateless,
+            was_stateless: AtomicBool::new(false),
             has_listened: AtomicBool::new(false),
         }))
     }
@@ -98,6 +99,8 @@ struct Driver {
     /// Whether the handler knows of the client, because it is more than one request.
     is_lasting: bool,
     may_be_stateless: bool,
+    /// There was a stateless request: where there was no `initialize`, that tells the version.
+    was_stateless: AtomicBool,
     has_listened: AtomicBool,
 }
 
@@ -118,7 +121,7 @@ impl Link for Driver {
     }
 
     fn version(&self) -> Option<Version> {
-        self.peer.facts().version
+        self.peer.facts().version.or_else(|| self.was_stateless.load(Ordering::Relaxed).then_some(Version::V2026_07_28))
     }
 
     fn is_busy(&self) -> bool {
@@ -189,6 +192,7 @@ impl Driver {
         }
         let claims = meta.claims()?;
         meta.check_version()?;
+        self.was_stateless.store(true, Ordering::Relaxed);
         stateless::check_method(&message.method())?;
         if message.method() == "subscriptions/listen" {
             self.listeners.check_room(self.peer.lane)?;

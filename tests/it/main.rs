@@ -16,3 +16,4 @@ mod stdio;
 mod streamable;
 mod support;
 mod survive;
+mod transcripts;

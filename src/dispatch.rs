@@ -70,6 +70,7 @@ impl Back for Dispatcher {
             listeners,
             is_lasting,
             may_be_stateless: client.may_be_stateless,
+            was_stateless: AtomicBool::new(false),
             has_listened: AtomicBool::new(false),
         }))
     }
@@ -98,6 +99,8 @@ struct Driver {
     /// Whether the handler knows of the client, because it is more than one request.
     is_lasting: bool,
     may_be_stateless: bool,
+    /// There was a stateless request: where there was no `initialize`, that tells the version.
+    was_stateless: AtomicBool,
     has_listened: AtomicBool,
 }
 
@@ -118,7 +121,7 @@ impl Link for Driver {
     }
 
     fn version(&self) -> Option<Version> {
-        self.peer.facts().version
+        self.peer.facts().version.or_else(|| self.was_stateless.load(Ordering::Relaxed).then_some(Version::V2026_07_28))
     }
 
     fn is_busy(&self) -> bool {
@@ -189,6 +192,7 @@ impl Driver {
         }
         let claims = meta.claims()?;
         meta.check_version()?;
+        self.was_stateless.store(true, Ordering::Relaxed);
         stateless::check_method(&message.method())?;
         if message.method() == "subscriptions/listen" {
             self.listeners.check_room(self.peer.lane)?;
@@ -346,7 +350,7 @@ pub(crate) fn drive(back: Arc<dyn Back>, workers: Workers, connection: Connectio
 pub fn memory(handler: impl Handler) -> Connection {
     let (ours, theirs) = Connection::memory();
     let limits = Limits::default();
-    let workers = Workers::new(limits.calls + limits.asks);
+    let workers = Workers::of(&limits);
     let dispatcher = Dispatcher::new(Arc::new(handler), &limits, workers.clone());
     if let Err(error) = drive(Arc::new(dispatcher), workers, theirs) {
         log::error!("cannot start a thread for a connection in memory: {error}");

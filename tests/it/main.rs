@@ -11,6 +11,8 @@ mod http;
 mod modern;
 mod mount;
 mod pitfalls;
+#[cfg(unix)]
+mod run;
 mod sse;
 mod stdio;
 mod streamable;

@@ -59,7 +59,7 @@ fn start(config: &Config, settings: &RunConfig, plan: Plan) -> Result<()> {
     } else {
         Watch::new(None)
     };
-    let hold = Hold::new(Spawner::start()?, plan.command_line(settings)?, hold_settings(settings, is_watching), watch.clone())?;
+    let hold = Hold::new(Arc::new(Spawner::start()?), plan.command_line(settings)?, hold_settings(settings, is_watching), watch.clone())?;
     let orchestrator = Orchestrator::start(Arc::clone(&hold), watch, received, plan, settings.clone())?;
     let _control = Control::start(orchestrator.desk());
     if config.transport == TransportMode::Http {

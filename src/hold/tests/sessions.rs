@@ -160,3 +160,13 @@ fn at_the_end_calls_may_finish_and_no_process_is_left() {
     assert_eq!(one.reason(one.start("version", json!({}))), "unavailable");
     assert!(front.hold.open(crate::connection::Client { id: String::new(), outlet: one.outlet.clone(), version: None }).is_err());
 }
+
+#[test]
+fn a_child_that_ended_while_it_waited_is_given_to_nobody() {
+    let front = front(json!({"name": "v1", "crash_at_start": true}));
+    front.hold.first_child();
+    until("it has ended", || !front.hold.is_ready());
+    front.edit(json!({"crash_at_start": false}));
+    assert_eq!(front.session().version(), "v1");
+    assert!(front.hold.is_ready());
+}

@@ -58,7 +58,7 @@ pub(crate) fn run(config: &Config, run: &RunConfig, plan: Plan) -> Result<()> {
     let shared = Arc::<Watching>::default();
     let mail = bounded(MAIL);
     let (watch, freshness) = watch_files(&plan, &shared, &mail.0)?;
-    let hold = Hold::new(Spawner::start()?, plan.command.clone(), settings(run), freshness)?;
+    let hold = Hold::new(Arc::new(Spawner::start()?), plan.command.clone(), settings(run), freshness)?;
     if let Some(missing) = &plan.missing {
         log::warn!("{missing}: waiting for it to come");
     }

@@ -20,7 +20,7 @@ fn link() -> (Arc<dyn Link>, Arc<dyn Outlet>, Receiver<Message>, Receiver<String
     let dispatcher = Dispatcher::new(Arc::new(handler), &limits, Workers::of(&limits));
     let (sender, answers): (Sender<Message>, _) = bounded(16);
     let outlet: Arc<dyn Outlet> = Arc::new(sender);
-    let client = Client { id: "test".to_owned(), outlet: Arc::clone(&outlet), version: None };
+    let client = Client { id: "test".to_owned(), outlet: Arc::clone(&outlet), version: None, may_be_stateless: false };
     (dispatcher.open(client).unwrap(), outlet, answers, begins)
 }
 
@@ -40,7 +40,7 @@ fn a_call_that_comes_after_the_end_of_its_session_never_begins() {
 fn a_call_that_ends_takes_no_other_with_its_id_along() {
     let (link, outlet, answers, begins) = link();
     let peer = Peer::new("test".to_owned(), None, Arc::clone(&outlet), Slots::new(bounds(&Limits::default()), Workers::new(1)));
-    let call = || Call::new(&Message::request("1", "echo", None), Arc::clone(&outlet));
+    let call = || Call::new(&Message::request("1", "echo", None), &Meta::default(), None, Arc::clone(&outlet));
     let (first, second) = (call(), call());
     peer.begin(Arc::clone(&first)).unwrap();
     assert!(peer.begin(Arc::clone(&second)).is_err());
@@ -67,6 +67,6 @@ fn each_call_has_one_answer_or_none() {
     link.deliver(Message::notification("notifications/cancelled", Some(r#"{"requestId":1}"#)), &outlet);
     running.join().unwrap();
     assert!(answers.try_recv().is_err(), "a cancelled call is not answered");
-    let call = Call::new(&Message::request("2", "echo", None), Arc::clone(&outlet));
+    let call = Call::new(&Message::request("2", "echo", None), &Meta::default(), None, Arc::clone(&outlet));
     assert!(call.takes_answer() && !call.takes_answer());
 }

@@ -16,29 +16,26 @@ use crate::message::Message;
 const OUTPUT: usize = 4 << 10;
 
 impl Core {
-    /// The orchestrator knows more about the last save.
-    pub(super) fn verdict(&mut self, verdict: &Verdict, now: Instant) {
+    /// The orchestrator knows more about the last save. `is_first`: no child has ever been started.
+    pub(super) fn verdict(&mut self, verdict: &Verdict, is_first: bool, now: Instant) {
+        self.is_barred = is_first && !matches!(verdict, Verdict::Live(_));
         match verdict {
             Verdict::Live(save) => {
-                // Nothing has changed between the last that is live and this one: who has that has this.
-                let live = self.live;
-                self.live = live.max(save.number);
-                for kid in self.kids.iter_mut().filter(|kid| kid.save >= live) {
-                    kid.save = kid.save.max(save.number);
-                }
+                self.settled = self.settled.max(save.number);
                 self.not_live = None;
             }
             Verdict::Pending(Save { number, at }) => self.not_live = Some(NotLive { save: *number, at: *at, output: None }),
             Verdict::NotLive { save: Save { number, at }, output } => {
                 self.settled = self.settled.max(*number);
-                let is_known = self.not_live.as_ref().is_some_and(|known| known.at == *at && known.output.is_some());
+                let not_live = NotLive { save: *number, at: *at, output: Some(output.as_str().into()) };
+                let is_known = self.not_live.as_ref().is_some_and(|known| known.save == *number && known.output.is_some());
                 if !is_known {
-                    let not_live = NotLive { save: *number, at: *at, output: Some(output.as_str().into()) };
                     self.log_to_clients(&not_live);
-                    self.not_live = Some(not_live);
                 }
+                self.not_live = Some(not_live);
             }
         }
+        self.settle(now);
         self.pump(now);
     }
 

@@ -102,6 +102,21 @@ fn what_is_no_message_is_answered_and_the_stream_goes_on() {
     assert_eq!(program.message()["result"], json!({}));
 }
 
+/// The schema of 2025-11-25 and later has no id that is null, and a stateless request tells the version as well as a handshake.
+#[test]
+fn an_error_without_an_id_has_none_where_the_version_is_known_to_want_none() {
+    let about = r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}"#;
+    let old = r#"{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"1"}}"#;
+    for (method, params, id) in [("server/discover", about, None), ("initialize", old, Some(&json!(null)))] {
+        let mut program = Program::server("", &[]);
+        program.request("1", method, params);
+        program.message();
+        program.line("hello");
+        let answer = program.message();
+        assert_eq!((&answer["error"]["code"], answer.get("id")), (&json!(-32700), id), "after {method}");
+    }
+}
+
 /// stdout belongs to the protocol, also when a handler prints, or its child does, or reads stdin.
 #[cfg(unix)]
 #[test]

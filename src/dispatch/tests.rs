@@ -7,7 +7,9 @@ use super::*;
 const SOON: Duration = Duration::from_secs(5);
 
 /// A link to a handler that says which calls it begins, and an outlet for its answers.
-fn link() -> (Arc<dyn Link>, Arc<dyn Outlet>, Receiver<Message>, Receiver<String>) {
+type Ends = (Arc<dyn Link>, Arc<dyn Outlet>, Receiver<Message>, Receiver<String>);
+
+fn link() -> Ends {
     let (begun, begins) = bounded(16);
     let handler = move |request: &Request, session: &Session| {
         begun.send(request.id().to_owned()).ok();

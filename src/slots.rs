@@ -185,6 +185,11 @@ impl Slots {
         }
     }
 
+    /// Runs a job that has its slot on a worker.
+    pub fn run(&self, job: Job) {
+        self.workers.run(job);
+    }
+
     fn holding(self: &Arc<Self>, lane: u64, job: Job) -> Job {
         let held = Held { slots: Arc::clone(self), lane };
         Box::new(move || {

@@ -14,12 +14,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::connection::{Gone, Outlet};
 use crate::event;
 use crate::message::{Kind, Message};
-use crate::transport::wire::{Item, Wire};
+use crate::transport::wire::{Item, Wire, is_left};
 
 /// Room in the queue for the signals that are no messages.
 const SIGNALS: usize = 4;
 
-/// What bounds a stream.
+/// What bounds a stream. Half of the room is for senders that can wait, the other half for those that cannot: a client that reads as well as it can is
+/// not dropped because a handler fills its queue just when it pings.
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds {
     pub messages: usize,
@@ -27,10 +28,16 @@ pub(crate) struct Bounds {
     pub write_deadline: Duration,
 }
 
+impl Bounds {
+    fn half(self) -> (usize, usize) {
+        ((self.messages / 2).max(1), self.bytes / 2)
+    }
+}
+
 /// The sending half.
 pub(crate) struct EventStream {
     bounds: Bounds,
-    queue: Sender<Box<Item>>,
+    queue: Sender<Box<Queued>>,
     load: Mutex<Load>,
     has_room: Condvar,
     wire: Mutex<Wire>,
@@ -41,14 +48,22 @@ pub(crate) struct EventStream {
 /// The half of the stream's own thread. Dropping it ends the stream.
 pub(crate) struct Feed {
     stream: Arc<EventStream>,
-    queue: Receiver<Box<Item>>,
+    queue: Receiver<Box<Queued>>,
     keep_alive: Duration,
+}
+
+struct Queued {
+    item: Item,
+    patience: Patience,
 }
 
 #[derive(Default)]
 struct Load {
     count: usize,
     bytes: usize,
+    /// Of these, what came from senders that cannot wait.
+    hasty_count: usize,
+    hasty_bytes: usize,
     is_finished: bool,
     is_gone: bool,
     /// `list_changed` notifications that found no room: one of a kind says it all.
@@ -82,6 +97,11 @@ impl EventStream {
         self.put(Item::Event { before: event::message_with_id(id), message: Some(message) }, Patience::UntilRoom)
     }
 
+    /// The same without waiting.
+    pub fn offer_with_id(&self, id: &str, message: Message) -> Result<(), Gone> {
+        self.put(Item::Event { before: event::message_with_id(id), message: Some(message) }, Patience::None)
+    }
+
     /// What is queued still goes out, then the stream ends.
     pub fn finish(&self) {
         self.lock().is_finished = true;
@@ -99,10 +119,12 @@ impl EventStream {
         self.signal();
     }
 
-    #[allow(dead_code, reason = "used by Streamable HTTP")]
+    /// Whether it goes on, as far as can be seen from here.
     pub fn is_open(&self) -> bool {
         let load = self.lock();
-        !load.is_gone && !load.is_finished
+        !load.is_gone
+            && !load.is_finished
+            && !self.socket.get().is_some_and(|socket| socket.upgrade().is_none_or(|socket| is_left(&socket)))
     }
 
     fn put(&self, item: Item, patience: Patience) -> Result<(), Gone> {
@@ -117,11 +139,15 @@ impl EventStream {
                 return self.write_past_queue(wire, &item, patience);
             }
         }
-        let deadline = Instant::now() + self.bounds.write_deadline;
-        while load.count > 0 && (load.count >= self.bounds.messages || load.bytes + size > self.bounds.bytes) {
-            if patience == Patience::None {
+        let (count, bytes) = self.bounds.half();
+        if patience == Patience::None {
+            if load.hasty_count > 0 && (load.hasty_count >= count || load.hasty_bytes + size > bytes) {
                 return self.overflow(load, item);
             }
+            return self.enqueue(&mut load, item, patience);
+        }
+        let deadline = Instant::now() + self.bounds.write_deadline;
+        while load.count > 0 && (load.count >= count || load.bytes + size > bytes) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 drop(load);
@@ -134,10 +160,19 @@ impl EventStream {
                 return Err(Gone);
             }
         }
+        self.enqueue(&mut load, item, patience)
+    }
+
+    /// There is room: the count is bounded below the capacity. Sent under the lock, so that the queue has the order of the counts.
+    fn enqueue(&self, load: &mut Load, item: Item, patience: Patience) -> Result<(), Gone> {
+        let size = item.len();
         load.count += 1;
         load.bytes += size;
-        // There is room: the count is bounded below the capacity. Sent under the lock, so that the queue has the order of the counts.
-        self.queue.try_send(Box::new(item)).map_err(|_| Gone)
+        if patience == Patience::None {
+            load.hasty_count += 1;
+            load.hasty_bytes += size;
+        }
+        self.queue.try_send(Box::new(Queued { item, patience })).map_err(|_| Gone)
     }
 
     /// The queue is full and nobody waits: what a later one replaces is left out, `list_changed` is kept for later, for anything else the client is
@@ -184,9 +219,7 @@ impl EventStream {
         };
         if written.is_ok() && !wire.rest.is_empty() {
             // The writer finishes it; until then nobody else finds the count at 0.
-            let mut load = self.lock();
-            load.count += 1;
-            drop(self.queue.try_send(Box::new(Item::Signal)));
+            self.signal();
         }
         drop(wire);
         written.map_err(|_| {
@@ -198,7 +231,8 @@ impl EventStream {
     /// Wakes the writer. When its queue has no room for a signal it is awake.
     fn signal(&self) {
         let mut load = self.lock();
-        if self.queue.try_send(Box::new(Item::Signal)).is_ok() {
+        let signal = Queued { item: Item::Signal, patience: Patience::UntilRoom };
+        if self.queue.try_send(Box::new(signal)).is_ok() {
             load.count += 1;
         }
     }
@@ -253,7 +287,7 @@ impl Feed {
             let item = self.receive();
             let mut wire = self.stream.wire.lock().unwrap_or_else(PoisonError::into_inner);
             let written = match &item {
-                Ok(Some(item)) => wire.write(item, deadline),
+                Ok(Some(queued)) => wire.write(&queued.item, deadline),
                 Ok(None) => wire.write(&Item::Event { before: event::KEEP_ALIVE.to_owned(), message: None }, deadline),
                 Err(Gone) => wire.finish(deadline),
             };
@@ -275,7 +309,7 @@ impl Feed {
         loop {
             let text = match self.receive() {
                 Ok(Some(item)) => {
-                    let text = item.parts().concat();
+                    let text = item.item.parts().concat();
                     self.done(&item);
                     text
                 }
@@ -289,7 +323,7 @@ impl Feed {
     }
 
     /// The next item; none when it is time to say that we are still there; an error at the end of the stream.
-    fn receive(&self) -> Result<Option<Box<Item>>, Gone> {
+    fn receive(&self) -> Result<Option<Box<Queued>>, Gone> {
         let load = self.stream.lock();
         if load.is_gone || (load.is_finished && load.count == 0) {
             return Err(Gone);
@@ -302,16 +336,18 @@ impl Feed {
         }
     }
 
-    fn done(&self, item: &Item) {
+    fn done(&self, queued: &Queued) {
         let mut load = self.stream.lock();
+        let size = queued.item.len();
         load.count = load.count.saturating_sub(1);
-        load.bytes = load.bytes.saturating_sub(item.len());
-        if load.count < self.stream.bounds.messages {
+        load.bytes = load.bytes.saturating_sub(size);
+        if queued.patience == Patience::None {
+            load.hasty_count = load.hasty_count.saturating_sub(1);
+            load.hasty_bytes = load.hasty_bytes.saturating_sub(size);
+        }
+        if load.hasty_count < self.stream.bounds.half().0 {
             if let Some(late) = load.late.pop() {
-                let item = Item::message(late);
-                load.count += 1;
-                load.bytes += item.len();
-                drop(self.stream.queue.try_send(Box::new(item)));
+                drop(self.stream.enqueue(&mut load, Item::message(late), Patience::None));
             }
         }
         drop(load);

@@ -1,0 +1,134 @@
+//! Ending: signals, the grace period, and what clients see of it.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::support::{Http, Program, SOON, Server, Sse, eventually, get, request, spawn};
+
+/// While running calls have their grace, new requests are told so; then the streams end.
+#[test]
+fn running_calls_are_waited_for_and_everything_new_is_refused() {
+    let server = std::sync::Arc::new(Server::start());
+    let mut session = Sse::open(server.address);
+    let mut kept = Http::connect(server.address);
+    assert_eq!(kept.exchange(request("GET", "/readyz", "", "")).status, 200);
+    session.request("1", "block", "{}");
+    server.events.wait_for("blocks 1");
+    session.request("2", "ask", "{}");
+    server.events.wait_for("asks 2");
+    let stopping = std::sync::Arc::clone(&server);
+    let stopper = spawn(move || stopping.service.stop(SOON));
+    server.events.wait_for("asked 2 the client is gone");
+    eventually("it is not ready", || get(server.address, "/readyz").status == 503);
+    assert_eq!(kept.exchange(request("GET", "/readyz", "", "")).status, 503, "on a connection that was kept alive as well");
+    assert_eq!(get(server.address, "/healthz").status, 200, "it still accepts");
+    for refused in [get(server.address, "/sse"), session.post(r#"{"jsonrpc":"2.0","id":3,"method":"ping"}"#)] {
+        assert_eq!((refused.status, refused.header("retry-after").is_some()), (503, true));
+    }
+    assert_eq!(session.answer("2")["error"]["code"], -32603);
+    server.events.let_one_go();
+    assert_eq!(session.answer("1")["result"], json!({}));
+    assert!(session.event().is_none(), "the last chunk");
+    assert!(session.http.is_closed() && kept.is_closed());
+    stopper.join().unwrap();
+    assert!(std::net::TcpStream::connect(server.address).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn calls_that_outlive_the_grace_period_get_one_error_each() {
+    let server = Server::with(|config| config.limits.calls_per_session = 2);
+    let mut session = Sse::open(server.address);
+    for id in ["1", "2", "3"] {
+        session.request(id, "stuck", "{}");
+    }
+    server.events.wait_for("stuck 2");
+    server.service.stop(Duration::from_millis(10));
+    server.events.release();
+    for id in ["1", "2", "3"] {
+        assert_eq!(session.answer(id)["error"]["code"], -32603);
+    }
+    assert!(session.event().is_none());
+}
+
+#[test]
+fn stopping_twice_and_waiting_do_no_harm() {
+    let server = Server::start();
+    server.service.stop(Duration::ZERO);
+    server.service.stop(Duration::ZERO);
+    server.service.wait();
+}
+
+/// A client that does not read cannot keep the server from ending.
+#[test]
+fn a_stuck_client_does_not_hold_up_the_end() {
+    let server = Server::start();
+    let stuck = Sse::open(server.address);
+    stuck.request("1", "notify", r#"{"count":100000,"bytes":65536}"#);
+    let mut other = Sse::open(server.address);
+    assert_eq!(other.call("1", "ping", "{}")["result"], json!({}));
+    server.service.stop(Duration::from_millis(50));
+    assert!(other.event().is_none());
+}
+
+#[cfg(unix)]
+mod signals {
+    use super::*;
+    use nix::sys::signal::Signal;
+
+    #[test]
+    fn each_signal_ends_the_process_in_good_order() {
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            let mut program = Program::server("", &[("MCP_TRANSPORT", "http"), ("MCP_HTTP_PORT", "0")]);
+            let address = program.address();
+            let mut session = Sse::open(address);
+            session.request("1", "slow", r#"{"steps":1,"ms":300}"#);
+            session.request("2", "ask", "{}");
+            session.find(|message| message["method"] == "roots/list");
+            program.signal(signal);
+            assert_eq!(session.answer("2")["error"]["code"], -32603);
+            assert_eq!(session.answer("1")["result"]["steps"], 1);
+            assert!(session.find_end(), "the last chunk");
+            assert_eq!(program.wait().code(), Some(0), "{signal}");
+            assert_eq!(program.raw(), None, "nothing was written to stdout");
+        }
+    }
+
+    #[test]
+    fn a_second_signal_ends_at_once() {
+        let mut program = Program::server("", &[("MCP_TRANSPORT", "http"), ("MCP_HTTP_PORT", "0"), ("MCP_GRACE", "1h")]);
+        let address = program.address();
+        let session = Sse::open(address);
+        session.request("1", "block", "{}");
+        program.stderr("says: blocks 1");
+        program.signal(Signal::SIGINT);
+        eventually("it ends", || get(address, "/readyz").status == 503);
+        program.signal(Signal::SIGINT);
+        assert_eq!(program.wait().code(), Some(130));
+    }
+
+    #[test]
+    fn on_stdio_a_signal_ends_too() {
+        let mut program = Program::server("", &[]);
+        program.request("1", "echo", "{}");
+        assert_eq!(program.answer("1")["result"], json!({}));
+        program.signal(Signal::SIGTERM);
+        assert_eq!(program.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_a_failure_that_says_what_to_do() {
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = holder.local_addr().unwrap().port().to_string();
+    let mut program = Program::server("", &[("MCP_TRANSPORT", "http"), ("MCP_HTTP_PORT", &port)]);
+    assert_eq!(program.wait().code(), Some(1));
+    program.stderr(&format!("port {port} is taken"));
+    // ::1 taken while 127.0.0.1 is free counts as taken.
+    if let Ok(holder) = std::net::TcpListener::bind("[::1]:0") {
+        let port = holder.local_addr().unwrap().port().to_string();
+        let mut program = Program::server("", &[("MCP_TRANSPORT", "http"), ("MCP_HTTP_PORT", &port)]);
+        assert_eq!(program.wait().code(), Some(1));
+        program.stderr("is taken");
+    }
+}

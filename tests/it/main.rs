@@ -1,0 +1,17 @@
+//! The integration tests, in one binary: a server in this process or in one of its own, and clients on raw sockets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod calls;
+mod ending;
+mod guard;
+mod hostile;
+mod http;
+mod modern;
+mod mount;
+mod pitfalls;
+mod sse;
+mod stdio;
+mod streamable;
+mod support;
+mod survive;

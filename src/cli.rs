@@ -4,6 +4,7 @@
 //! read these two. A new command is one row there, one function that makes its `Invocation`, and one arm in `carry_out`.
 
 mod commands;
+mod connecting;
 mod flags;
 mod health;
 mod help;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use lexopt::Arg;
 
 use crate::config::{self, Config, Dotenv, RunConfig, Sources};
+use crate::connect;
 use crate::demo;
 use crate::error::{Error, Result};
 use crate::serve::serve;
@@ -53,6 +55,10 @@ pub(crate) enum Invocation {
         run: RunConfig,
         command: Vec<OsString>,
     },
+    Connect {
+        settings: Settings,
+        options: connect::Options,
+    },
     Healthcheck {
         logging: Logging,
         url: String,
@@ -86,6 +92,10 @@ fn carry_out(invocation: Invocation) -> Result<()> {
         Invocation::Run { settings, run, command } => {
             settings.start_log();
             return Err(Error::usage(format!("run is not wired yet: {command:?}, watching {:?}", run.watch)));
+        }
+        Invocation::Connect { settings, options } => {
+            settings.start_log();
+            connect::connect(options, &settings.config)?;
         }
         Invocation::Healthcheck { logging, url } => {
             logger::install(logging);
@@ -125,7 +135,7 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>, env: &dyn Fn(&str) -> 
         Some(Arg::Value(word)) => commands::find(&word)?,
         Some(flag) => return Err(Error::usage(format!("{} comes after a command: {NAME} -h lists them", spelled(&flag)))),
     };
-    let mut given = Given { sources: Sources::new(env, dotenv), run: RunConfig::new(), operands: Vec::new() };
+    let mut given = Given { sources: Sources::new(env, dotenv), run: RunConfig::new(), own: Vec::new(), operands: Vec::new() };
     loop {
         match parser.next().map_err(misuse)? {
             None => break,
@@ -158,6 +168,8 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>, env: &dyn Fn(&str) -> 
 struct Given<'a> {
     sources: Sources<'a>,
     run: RunConfig,
+    /// Flags that the command reads by itself.
+    own: Vec<(&'static Flag, OsString)>,
     operands: Vec<OsString>,
 }
 
@@ -180,6 +192,10 @@ impl Given<'_> {
                 Ok(())
             }
             Effect::Run(set) => set(&mut self.run, &value).map_err(|allowed| flag.refuse(&value, allowed)),
+            Effect::Own => {
+                self.own.push((flag, value));
+                Ok(())
+            }
             Effect::Help | Effect::Version | Effect::Nothing => Ok(()),
         }
     }

@@ -2,8 +2,8 @@
 
 use std::ffi::OsStr;
 
-use super::flags::{Flag, GENERAL, RUN, SERVE};
-use super::{Given, Invocation, NAME, health, nearest};
+use super::flags::{CONNECT, Flag, GENERAL, RUN, SERVE};
+use super::{Given, Invocation, NAME, connecting, health, nearest};
 use crate::error::{Error, Result};
 
 /// One command.
@@ -52,6 +52,15 @@ pub(super) const COMMANDS: &[Command] = &[
         hidden: true,
         groups: &[SERVE, RUN, GENERAL],
         invocation: run,
+    },
+    Command {
+        name: "connect",
+        words: "URL",
+        operands: Operands::One,
+        help: "be a stdio server that forwards to the server at URL, for clients that speak only stdio",
+        hidden: false,
+        groups: &[CONNECT, GENERAL],
+        invocation: connecting::invocation,
     },
     Command {
         name: "healthcheck",

@@ -39,8 +39,14 @@ impl Abort {
         self.changed.notify_all();
     }
 
-    /// Ends the wait that is on now, or else the next one.
+    /// Ends the [wait](Abort::wait) that is on now, or else the next one.
     pub fn nudge(&self) {
+        self.lock().is_nudged = true;
+        self.changed.notify_all();
+    }
+
+    /// As [`nudge`](Abort::nudge), and closes the socket that is waited on.
+    pub fn kick(&self) {
         let mut state = self.lock();
         state.is_nudged = true;
         close(&mut state);

@@ -44,7 +44,8 @@ impl Header {
     /// Reads `Name: value`, in which `${VARIABLE}` stands for what `env` has under that name. An error never shows a value.
     pub(crate) fn parse(text: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Header> {
         let refuse = |allowed: &str| Error::setting("--header", text.split(':').next().unwrap_or_default(), allowed);
-        let (name, value) = text.split_once(':').ok_or_else(|| refuse("a name, a colon and a value, such as 'Authorization: Bearer ${TOKEN}'"))?;
+        let (name, value) =
+            text.split_once(':').ok_or_else(|| refuse("a name, a colon and a value, such as 'Authorization: Bearer ${TOKEN}'"))?;
         let name = name.trim();
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || !name.bytes().all(is_token) {

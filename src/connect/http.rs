@@ -73,7 +73,13 @@ impl Http {
 
     /// Sends `request` and waits for the head of the answer, for ever when there is no `deadline`, or until `abort` is set. `written` is called when
     /// the request is on its way.
-    pub fn send(&self, request: &Request<'_>, abort: &Abort, deadline: Option<Instant>, written: &mut dyn FnMut()) -> Result<Answer<'_>, Failure> {
+    pub fn send<'a>(
+        &'a self,
+        request: &Request<'_>,
+        abort: &'a Abort,
+        deadline: Option<Instant>,
+        written: &mut dyn FnMut(),
+    ) -> Result<Answer<'a>, Failure> {
         let mut url = request.url.clone();
         for _ in 0..REDIRECTS {
             let answer = self.send_once(request, &url, abort, deadline, written)?;
@@ -97,14 +103,14 @@ impl Http {
         Err(Failure::Useless("the server redirects in circles".to_owned()))
     }
 
-    fn send_once(
-        &self,
+    fn send_once<'a>(
+        &'a self,
         request: &Request<'_>,
         url: &Url,
-        abort: &Abort,
+        abort: &'a Abort,
         deadline: Option<Instant>,
         written: &mut dyn FnMut(),
-    ) -> Result<Answer<'_>, Failure> {
+    ) -> Result<Answer<'a>, Failure> {
         let far = after(None);
         let mut inbox = match self.kept(url, abort).map_err(Failure::Away)? {
             Some(inbox) => inbox,
@@ -116,7 +122,7 @@ impl Http {
         inbox.source.write_all(&self.text(request, url)).map_err(Failure::Away)?;
         written();
         match inbox.head(deadline.unwrap_or(far)) {
-            Ok((head, body)) => Ok(Answer { http: self, origin: url.clone(), inbox, head, body, abort_after: deadline }),
+            Ok((head, body)) => Ok(Answer { http: self, abort, origin: url.clone(), inbox, head, body }),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Failure::Useless(error.to_string())),
             Err(error) => Err(Failure::Broken(plain(error))),
         }
@@ -164,11 +170,11 @@ impl Http {
 /// An answer whose body is still to be read.
 pub(super) struct Answer<'a> {
     http: &'a Http,
+    abort: &'a Abort,
     origin: Url,
     inbox: Inbox<Wire>,
     pub head: Head,
     body: Body,
-    abort_after: Option<Instant>,
 }
 
 impl Answer<'_> {
@@ -187,8 +193,8 @@ impl Answer<'_> {
     }
 
     /// The whole body, of at most `limit` bytes, within `time`; the connection is kept when it can be.
-    pub fn text(mut self, limit: usize, time: Duration) -> io::Result<String> {
-        let deadline = self.abort_after.unwrap_or_else(|| after(Some(time)));
+    pub fn text(mut self, limit: usize, time: Option<Duration>) -> io::Result<String> {
+        let deadline = after(time);
         let mut bytes = Vec::new();
         while self.read_before(&mut bytes, deadline)? {
             if bytes.len() > limit {
@@ -212,6 +218,8 @@ impl Answer<'_> {
     }
 
     fn keep(self) {
+        // From here on it is somebody else's connection.
+        self.abort.let_go();
         if self.body == Body::Ended && self.head.keeps_alive && self.inbox.is_empty() {
             self.http.keep(self.inbox, self.origin);
         }

@@ -237,11 +237,8 @@ fn read_head(text: &[u8]) -> io::Result<(Head, Body)> {
     }
     let status = answer.code.unwrap_or_default();
     let is_old = answer.version == Some(0);
-    let fields: Vec<(String, String)> = answer
-        .headers
-        .iter()
-        .map(|header| (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned()))
-        .collect();
+    let fields: Vec<(String, String)> =
+        answer.headers.iter().map(|header| (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned())).collect();
     let head = Head { status, fields, keeps_alive: false };
     let mut lengths = head.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value);
     let mut codings = head.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("transfer-encoding")).map(|(_, value)| value);

@@ -88,6 +88,11 @@ impl Url {
         (self.is_https, &self.host, self.port) == (other.is_https, &other.host, other.port)
     }
 
+    /// Whether what is sent there stays on this machine.
+    pub(super) fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
     /// The `Host` header.
     pub(super) fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
@@ -153,8 +158,18 @@ mod tests {
 
     #[test]
     fn what_is_no_url_is_refused_and_a_secret_in_it_is_not_repeated() {
-        for text in ["", "localhost:3000", "ftp://a/", "http://", "http:///x", "http://a:b/", "http://a:0/", "http://a:99999", "http://a b/", "http://[a]/"]
-        {
+        for text in [
+            "",
+            "localhost:3000",
+            "ftp://a/",
+            "http://",
+            "http:///x",
+            "http://a:b/",
+            "http://a:0/",
+            "http://a:99999",
+            "http://a b/",
+            "http://[a]/",
+        ] {
             assert!(Url::parse(text).is_err_and(|error| error.is_usage()), "{text}");
         }
         for text in ["http://user:secret@host/", "http://host:x/?key=secret"] {

@@ -90,6 +90,12 @@ impl Decoder {
         self.retry
     }
 
+    /// A new stream begins, which goes on where the last complete event of the old one ended.
+    pub fn restart(&mut self) {
+        let (last_id, retry) = (mem::take(&mut self.last_id), self.retry);
+        *self = Decoder { id: last_id.clone(), last_id, retry, ..Decoder::new(self.limit) };
+    }
+
     fn take_line(&mut self, line: &[u8], events: &mut Vec<Event>) -> Result<(), TooLong> {
         let line = match line.strip_prefix(b"\xef\xbb\xbf") {
             Some(rest) if self.is_first => rest,
@@ -193,6 +199,17 @@ mod tests {
         assert_eq!(all(&[b"id: 1\n\nid: 2\ndata: cut"]).1, "1");
         assert_eq!(all(&[b"id: 1\n\nid\n\n"]).1, "");
         assert_eq!(all(&[b"id: 1\n\nid: 2\x00\n\n"]).1, "1");
+    }
+
+    #[test]
+    fn a_new_stream_goes_on_behind_the_last_complete_event() {
+        let mut decoder = Decoder::new(100);
+        let mut events = Vec::new();
+        decoder.feed(b"retry: 5\nid: 1\ndata: a\n\nid: 2\ndata: cut o", &mut events).unwrap();
+        decoder.restart();
+        decoder.feed(b"\xef\xbb\xbfdata: b\n\n", &mut events).unwrap();
+        assert_eq!(events, [event("message", "a"), event("message", "b")]);
+        assert_eq!((decoder.last_id(), decoder.retry()), ("1", Some(Duration::from_millis(5))));
     }
 
     #[test]

@@ -46,7 +46,10 @@ fn every_framing_is_read() {
     let one = |status, body: &str, keeps| vec![(status, body.to_owned(), keeps)];
     assert_eq!(same_however_cut("HTTP/1.1 200 OK|Content-Length: 5||hello"), one(200, "hello", true));
     assert_eq!(same_however_cut("HTTP/1.1 202 |content-length:0|Connection: Close||"), one(202, "", false));
-    assert_eq!(same_however_cut("HTTP/1.1 200 OK|Transfer-Encoding: chunked||5|hello|A;x=y|0123456789|0|T: x||"), one(200, "hello0123456789", true));
+    assert_eq!(
+        same_however_cut("HTTP/1.1 200 OK|Transfer-Encoding: chunked||5|hello|A;x=y|0123456789|0|T: x||"),
+        one(200, "hello0123456789", true)
+    );
     assert_eq!(same_however_cut("HTTP/1.1 204 No Content||"), one(204, "", true));
     assert_eq!(same_however_cut("HTTP/1.1 200||all of it"), one(200, "all of it", false));
     assert_eq!(same_however_cut("HTTP/1.0 200 OK|Content-Length: 1||x"), one(200, "x", false));
@@ -57,7 +60,12 @@ fn every_framing_is_read() {
 #[test]
 fn what_is_ambiguous_too_long_or_cut_off_is_refused() {
     let ok = "HTTP/1.1 200 OK|";
-    let mut bad = vec!["SSH-2.0-OpenSSH_9.9".to_owned(), "HTTP/2 200||".to_owned(), "HTTP/1.1 200 OK\nX: y\n\n|||".to_owned(), "HTTP/1.1 x||".to_owned()];
+    let mut bad = vec![
+        "SSH-2.0-OpenSSH_9.9".to_owned(),
+        "HTTP/2 200||".to_owned(),
+        "HTTP/1.1 200 OK\nX: y\n\n|||".to_owned(),
+        "HTTP/1.1 x||".to_owned(),
+    ];
     for rest in [
         "Content-Length: 5|Transfer-Encoding: chunked||0||",
         "Content-Length: 5|Content-Length: 6||hello",

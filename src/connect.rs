@@ -10,7 +10,9 @@ mod gate;
 mod headers;
 mod http;
 mod inbox;
+mod link;
 mod refusal;
+mod restore;
 mod session;
 mod sse;
 mod streamable;
@@ -28,8 +30,9 @@ use crate::error::{Error, Result};
 use crate::rpc_error::RpcError;
 use crate::serve::serve_back;
 use crate::workers::Workers;
-use conversation::{Conversation, Line};
+use conversation::Conversation;
 pub(crate) use headers::Header;
+use link::Line;
 pub(crate) use url::Url;
 
 /// Messages under way at once; each has a thread.

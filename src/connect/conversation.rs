@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
-
 use crate::connect::abort::{Abort, Woke};
 use crate::connect::call::{Call, Calls, Outcome, Refused};
 use crate::connect::gate::Gate;
@@ -15,18 +13,15 @@ use crate::connect::http::Http;
 use crate::connect::session::Session;
 use crate::connect::url::Url;
 use crate::connect::{Options, Protocol, refusal, sse, streamable};
-use crate::connection::{Job, Link, Outlet};
+use crate::connection::Outlet;
 use crate::message::{Kind, Message};
 use crate::rpc_error::RpcError;
-use crate::version::Version;
 
 /// The pause after the first failure; later ones are twice as long, up to a second.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A message that the server has no session for starts one this often, and is then an error.
 const RENEWALS: u32 = 3;
-/// How long one of our own requests may take while others wait for it.
-const OWN: Duration = Duration::from_secs(10);
 
 pub(super) struct Conversation {
     pub url: Url,
@@ -40,14 +35,18 @@ pub(super) struct Conversation {
     pub timeout: Duration,
     /// Bytes of one message of the server's.
     pub limit: usize,
-    gate: Arc<Gate>,
-    outlet: Arc<dyn Outlet>,
+    /// The order of messages.
+    pub gate: Arc<Gate>,
+    /// The way to the client.
+    pub outlet: Arc<dyn Outlet>,
     protocol: Mutex<Protocol>,
-    restoring: Mutex<()>,
+    /// Held by whoever starts the session again.
+    pub restoring: Mutex<()>,
     listens: AtomicBool,
     is_away: AtomicBool,
     has_ended: AtomicBool,
-    own_ids: AtomicU64,
+    /// Our own requests are counted, for their ids.
+    pub own_ids: AtomicU64,
 }
 
 impl Conversation {
@@ -79,7 +78,11 @@ impl Conversation {
 
     /// Whether what the server speaks is not known yet.
     pub fn finds_out(&self) -> bool {
-        *self.protocol.lock().unwrap_or_else(PoisonError::into_inner) == Protocol::Auto
+        self.protocol() == Protocol::Auto
+    }
+
+    pub fn protocol(&self) -> Protocol {
+        *self.protocol.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The server took a message by POST.
@@ -133,7 +136,7 @@ impl Conversation {
     }
 
     /// Sends one message, again and again while the server is away, and answers it when that does not help.
-    fn carry(self: &Arc<Conversation>, call: &Call) {
+    pub fn carry(self: &Arc<Conversation>, call: &Call) {
         let held_until = Instant::now() + self.timeout;
         if let Some(ticket) = &call.ticket {
             if !ticket.wait(held_until, &|| call.abort.is_set()) {
@@ -208,9 +211,9 @@ impl Conversation {
         self.send(call)
     }
 
-    fn send(self: &Arc<Conversation>, call: &Call) -> Outcome {
-        let protocol = *self.protocol.lock().unwrap_or_else(PoisonError::into_inner);
-        match protocol {
+    /// One attempt, in whatever the server speaks.
+    pub fn send(self: &Arc<Conversation>, call: &Call) -> Outcome {
+        match self.protocol() {
             Protocol::Http => streamable::call(self, call),
             Protocol::Sse => sse::call(self, call),
             Protocol::Auto => self.probe(call),
@@ -261,60 +264,6 @@ impl Conversation {
         }
     }
 
-    /// Says to a server that has forgotten the session what was agreed on. One does it, the others wait for that.
-    pub fn restore(self: &Arc<Conversation>) -> Result<(), Outcome> {
-        let _one = self.restoring.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(handshake) = self.session.handshake() else { return Ok(()) };
-        let version = self.session.version();
-        self.ask(handshake.initialize)?;
-        if self.session.version() != version {
-            log::warn!("the server speaks another version than before: {}", self.session.version().unwrap_or_default());
-        }
-        if let Some(initialized) = handshake.initialized {
-            let note = Call::new(initialized, Arc::clone(&self.outlet), None, Some(OWN));
-            match self.send(&note) {
-                Outcome::Ended => {}
-                outcome => return Err(outcome),
-            }
-        }
-        for request in handshake.requests {
-            let method = request.method().into_owned();
-            if self.ask(request).is_err() {
-                log::warn!("{method} could not be said again");
-            }
-        }
-        for news in handshake.news {
-            drop(self.outlet.send(news));
-        }
-        log::info!("{} was restarted: the session goes on", self.url);
-        // The old stream belongs to the old session.
-        if *self.protocol.lock().unwrap_or_else(PoisonError::into_inner) == Protocol::Http {
-            self.events.kick();
-        }
-        Ok(())
-    }
-
-    /// A request of our own.
-    fn ask(self: &Arc<Conversation>, request: Message) -> Result<(), Outcome> {
-        let number = self.own_ids.fetch_add(1, Ordering::Relaxed);
-        let request = request.with_id(&format!("\"mcp-http-transport-{number}\""));
-        let (answers, answer) = bounded::<Message>(1);
-        let call = Arc::new(Call::new(request, Arc::new(answers), None, Some(OWN)));
-        self.calls.insert(&call);
-        let outcome = self.send(&call);
-        self.calls.claim(&call);
-        match (outcome, answer.try_recv().map(|answer| answer.kind())) {
-            (_, Ok(Kind::Result)) => Ok(()),
-            (Outcome::Ended, _) => Err(Outcome::Away(Some(format!("{} was refused", call.message.method())), Duration::ZERO)),
-            // It was ours, so the client's message may be tried again.
-            (Outcome::Broken(why), _) => Err(Outcome::Away(Some(why), Duration::ZERO)),
-            (Outcome::Refused(refused), _) => {
-                Err(Outcome::Away(refused.answer.letter().map(|error| RpcError::from_json(error).to_string()), Duration::ZERO))
-            }
-            (outcome, _) => Err(outcome),
-        }
-    }
-
     fn refuse(&self, call: &Call, refused: Refused) {
         if !call.is_request() {
             let why = refused.answer.letter().map(RpcError::from_json);
@@ -324,7 +273,8 @@ impl Conversation {
         }
     }
 
-    fn fail(&self, call: &Call, why: &str) {
+    /// Answers a call with an error of ours, unless it was answered.
+    pub fn fail(&self, call: &Call, why: &str) {
         if let Outcome::Refused(refused) = refusal::refuse(call, why.to_owned()) {
             self.refuse(call, refused);
         }
@@ -343,9 +293,8 @@ impl Conversation {
     }
 
     /// The thread that listens to what the server says by itself; over HTTP+SSE there is one from the start.
-    fn begin_to_listen(self: &Arc<Conversation>) {
-        let is_streamable = *self.protocol.lock().unwrap_or_else(PoisonError::into_inner) == Protocol::Http;
-        if !is_streamable {
+    pub fn begin_to_listen(self: &Arc<Conversation>) {
+        if self.protocol() != Protocol::Http {
             return;
         }
         if !self.listens.swap(true, Ordering::SeqCst) {
@@ -381,111 +330,11 @@ impl Conversation {
         self.events.set();
         streamable::farewell(self);
     }
-
-    fn cancel(&self, call: &Call) {
-        self.calls.claim(call);
-        call.abort.set();
-        self.gate.stir();
-    }
-
-    /// The client does not want the answer any more. None when that is all there is to it.
-    fn cancelled(self: &Arc<Conversation>, message: Message) -> Option<Job> {
-        let call = message.find(&["requestId"]).and_then(|id| self.calls.take(id))?;
-        let was_sent = call.attempts.load(Ordering::Relaxed) > 0;
-        // For a stateless call closing its stream says it all (2026-07-28 basic/patterns, Cancellation).
-        if !was_sent || call.modern.is_some() {
-            call.abort.set();
-            self.gate.stir();
-            return None;
-        }
-        let own = Arc::clone(self);
-        let note = Call::new(message, Arc::clone(&self.outlet), Some(self.gate.ticket(true)), None);
-        Some(Box::new(move || {
-            own.carry(&note);
-            call.abort.set();
-        }))
-    }
 }
 
 fn name(call: &Call) -> String {
     match call.message.kind() {
         Kind::Result | Kind::Error => "an answer of the client's".to_owned(),
         Kind::Request | Kind::Notification => call.message.method().into_owned(),
-    }
-}
-
-/// The client's end of a conversation.
-pub(super) struct Line(pub Arc<Conversation>);
-
-impl Link for Line {
-    fn deliver(&self, message: Message, outlet: &Arc<dyn Outlet>) -> Option<Job> {
-        let own = Arc::clone(&self.0);
-        match message.kind() {
-            Kind::Request => {}
-            Kind::Notification if message.method() == "notifications/cancelled" => return own.cancelled(message),
-            Kind::Result | Kind::Error if !own.session.answers(message.id()) => {
-                log::debug!("the client answers a question that nobody waits for");
-                return None;
-            }
-            Kind::Notification | Kind::Result | Kind::Error => {
-                let call = Call::new(message, Arc::clone(outlet), Some(own.gate.ticket(true)), None);
-                return Some(Box::new(move || {
-                    let is_initialized = call.message.method() == "notifications/initialized";
-                    if is_initialized {
-                        own.session.ready(&call.message);
-                    }
-                    own.carry(&call);
-                    if is_initialized {
-                        own.begin_to_listen();
-                    }
-                }));
-            }
-        }
-        let is_first = message.method() == "initialize";
-        let finds_out = own.finds_out();
-        let patience = (is_first || message.method() == "server/discover").then_some(own.timeout);
-        let ticket = own.gate.ticket(is_first || finds_out);
-        let call = Arc::new(Call::new(message, Arc::clone(outlet), Some(ticket), patience));
-        if !own.calls.insert(&call) {
-            let error = RpcError::invalid_request(format!("the id {} belongs to a call that has no answer yet", call.message.id()));
-            drop(outlet.offer(Message::error(Some(call.message.id()), &error)));
-            return None;
-        }
-        let open = OpenCall { conversation: own, call };
-        Some(Box::new(move || open.run()))
-    }
-
-    fn version(&self) -> Option<Version> {
-        self.0.session.version().as_deref().and_then(Version::parse)
-    }
-
-    fn is_busy(&self) -> bool {
-        !self.0.calls.is_empty()
-    }
-
-    fn close(&self) {
-        self.0.end(Duration::ZERO);
-    }
-}
-
-/// A call that answers for itself when there is no thread to run it.
-struct OpenCall {
-    conversation: Arc<Conversation>,
-    call: Arc<Call>,
-}
-
-impl OpenCall {
-    fn run(self) {
-        if self.call.message.method() == "initialize" {
-            self.conversation.session.begin();
-        }
-        self.conversation.carry(&self.call);
-    }
-}
-
-impl Drop for OpenCall {
-    fn drop(&mut self) {
-        self.conversation.fail(&self.call, "too many calls at once");
-        self.call.pass();
     }
 }

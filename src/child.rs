@@ -95,6 +95,14 @@ impl Exit {
     }
 }
 
+#[cfg(test)]
+impl Exit {
+    /// The end of a child that never was.
+    pub(crate) fn for_tests(stderr_tail: &str) -> Exit {
+        Exit { status: None, stderr_tail: stderr_tail.to_owned(), stopped: false, exec_errno: None }
+    }
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.exec_error(), self.status) {

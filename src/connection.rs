@@ -48,6 +48,11 @@ pub(crate) trait Outlet: Send + Sync {
     fn ended(&self, id: &str) {
         let _ = id;
     }
+
+    /// Whether a stream is open on which messages outside of any call reach the client now.
+    fn is_listening(&self) -> bool {
+        true
+    }
 }
 
 /// One client as a front presents it to a back.

@@ -14,26 +14,18 @@ const PROTOCOLS: &[(&str, Protocol)] =
 pub(super) fn invocation(given: Given<'_>) -> Result<Invocation> {
     let url = given.operands.first().ok_or_else(|| Error::usage(format!("URL is missing: {NAME} connect http://localhost:3000/mcp")))?;
     let settings = given.settings()?;
-    let mut options = Options {
-        url: Url::parse(&url.to_string_lossy())?,
-        protocol: Protocol::Auto,
-        headers: Vec::new(),
-        timeout: Duration::from_secs(30),
-        limit: settings.config.limits.max_line,
-    };
-    for (flag, value) in &given.own {
+    let url = Url::parse(&url.to_string_lossy())?;
+    let protocol = given.own(PROTOCOL, |text| choice(text, PROTOCOLS, "auto, http or sse"))?.unwrap_or(Protocol::Auto);
+    let timeout = given.own(TIMEOUT, duration)?.unwrap_or(Duration::from_secs(30));
+    let mut headers = Vec::new();
+    for (flag, value) in given.own.iter().filter(|(flag, _)| flag.long == HEADER) {
         // A header may hold a secret: what is wrong with it is said without it.
         let text = value.to_str().ok_or_else(|| Error::setting(flag.long, "(not shown)", "valid UTF-8"))?;
-        let refuse = |allowed| flag.refuse(value, allowed);
-        match flag.long {
-            HEADER => options.headers.push(Header::parse(text, given.sources.environment())?),
-            PROTOCOL => options.protocol = choice(text, PROTOCOLS, "auto, http or sse").map_err(refuse)?,
-            TIMEOUT => options.timeout = duration(text).map_err(refuse)?,
-            _ => {}
-        }
+        headers.push(Header::parse(text, given.sources.environment())?);
     }
-    if let Some(token) = settings.config.token.as_ref().filter(|_| !options.headers.iter().any(|header| header.is("authorization"))) {
-        options.headers.push(Header::bearer(token));
+    if let Some(token) = settings.config.token.as_ref().filter(|_| !headers.iter().any(|header| header.is("authorization"))) {
+        headers.push(Header::bearer(token));
     }
-    Ok(Invocation::Connect { settings, options })
+    let limit = settings.config.limits.max_line;
+    Ok(Invocation::Connect { settings, options: Options { url, protocol, headers, timeout, limit } })
 }

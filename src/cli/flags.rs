@@ -30,10 +30,10 @@ pub(super) enum Effect {
     Variable(&'static str),
     /// Takes no value, and sets what this variable sets to this text.
     Fixed(&'static str, &'static str),
+    /// Its command looks at the value.
+    Own,
     /// Has no variable.
     Run(fn(&mut RunConfig, &OsStr) -> Result<(), Allowed>),
-    /// Has no variable; the command reads it by itself.
-    Own,
     Help,
     Version,
     /// A variable without a flag.
@@ -62,8 +62,8 @@ impl Flag {
         Flag { long, value, default, help, effect: Effect::Run(set), ..Flag::EMPTY }
     }
 
-    const fn own(long: &'static str, value: &'static str, default: &'static str, help: &'static str) -> Flag {
-        Flag { long, value: Some(value), default, help, effect: Effect::Own, ..Flag::EMPTY }
+    const fn own(long: &'static str, value: Option<&'static str>, default: &'static str, help: &'static str) -> Flag {
+        Flag { long, value, default, help, effect: Effect::Own, ..Flag::EMPTY }
     }
 
     const fn short(self, short: char) -> Flag {
@@ -180,9 +180,9 @@ pub(super) const RUN: &[Flag] = &[
 
 /// For what connects.
 pub(super) const CONNECT: &[Flag] = &[
-    Flag::own(HEADER, "'K: V'", "none", "header for every request; ${VAR} is taken from the environment").repeatable(),
-    Flag::own(PROTOCOL, "T", "auto", "auto, http (Streamable HTTP) or sse (HTTP+SSE)"),
-    Flag::own(TIMEOUT, "D", "30s", "how long a call is held while the server is away"),
+    Flag::own(HEADER, Some("'K: V'"), "none", "header for every request; ${VAR} is taken from the environment").repeatable(),
+    Flag::own(PROTOCOL, Some("T"), "auto", "auto, http (Streamable HTTP) or sse (HTTP+SSE)"),
+    Flag::own(TIMEOUT, Some("D"), "30s", "how long a call is held while the server is away"),
     Flag { variable: "MCP_HTTP_TOKEN, MCP_HTTP_TOKEN_FILE", default: "none", help: "bearer token for the server", ..Flag::EMPTY },
 ];
 
@@ -192,7 +192,13 @@ pub(super) const TIMEOUT: &str = "--timeout";
 pub(super) const SERVER_NAME: &str = "--name";
 
 /// For what writes a client's configuration.
-pub(super) const CLIENT: &[Flag] = &[Flag::own(SERVER_NAME, "N", "from COMMAND", "what the client calls the server")];
+pub(super) const CLIENT: &[Flag] = &[Flag::own(SERVER_NAME, Some("N"), "from COMMAND", "what the client calls the server")];
+
+/// For what asks a front.
+pub(super) const ASK: &[Flag] =
+    &[Flag::own("--pid", Some("N"), "the front that runs here or in the nearest directory above", "the process id of the front")];
+pub(super) const RELOAD: &[Flag] = &[Flag::own("--timeout", Some("D"), "60s", "how long to wait for the outcome")];
+pub(super) const STATUS: &[Flag] = &[Flag::own("--json", None, "", "as JSON")];
 
 fn text_of(value: &OsStr) -> Result<&str, Allowed> {
     value.to_str().filter(|text| !text.is_empty()).ok_or("text that is not empty, in UTF-8")

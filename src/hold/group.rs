@@ -1,0 +1,145 @@
+//! The clients of one child and the child itself: the state machine under its lock, and what carries out what it decides, without the lock.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::core::Core;
+use super::from_child;
+use super::parts::{Act, unavailable};
+use super::{Hold, HoldSettings};
+use crate::child::{ChildEvent, Ladder, SendError};
+use crate::connection::{Gone, Job, Link, Outlet};
+use crate::message::{Kind, Message};
+use crate::version::Version;
+
+/// From closing a server's stdin to SIGTERM.
+pub(super) const CLOSE_STDIN_WAIT: Duration = Duration::from_secs(1);
+
+pub(super) struct Group {
+    pub id: u64,
+    /// Its client does not exist: it is there to find out whether the code starts.
+    pub is_trial: bool,
+    hold: Weak<Hold>,
+    rules: Arc<HoldSettings>,
+    core: Mutex<Core>,
+}
+
+impl Group {
+    pub(super) fn new(id: u64, is_trial: bool, hold: Weak<Hold>, rules: Arc<HoldSettings>) -> Arc<Group> {
+        Arc::new(Group { id, is_trial, hold, core: Mutex::new(Core::new(Arc::clone(&rules))), rules })
+    }
+
+    /// Lets something happen, and does what follows from it.
+    pub(super) fn with<T>(self: &Arc<Group>, happen: impl FnOnce(&mut Core, Instant) -> T) -> T {
+        let (result, acts) = {
+            let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+            let result = happen(&mut core, Instant::now());
+            core.arm();
+            (result, std::mem::take(&mut core.acts))
+        };
+        acts.into_iter().for_each(|act| self.perform(act));
+        result
+    }
+
+    pub(super) fn tick(self: &Arc<Group>) {
+        self.with(Core::tick);
+    }
+
+    /// Something came from the child `number`.
+    pub(super) fn told(self: &Arc<Group>, number: u64, event: ChildEvent) {
+        match event {
+            ChildEvent::Line(line) => from_child::read(line, |message| self.with(|core, now| core.hear(number, message, now))),
+            ChildEvent::Exited(exit) => self.with(|core, now| core.exited(number, &exit, now)),
+            ChildEvent::Oversized(size) => self.with(|core, now| core.oversized(number, size, now)),
+            ChildEvent::Stderr(_) => {}
+        }
+    }
+
+    fn perform(self: &Arc<Group>, act: Act) {
+        let hold = self.hold.upgrade();
+        match (act, hold) {
+            (Act::Offer { outlet, message, otherwise }, _) => offer(&outlet, message, otherwise.as_ref()),
+            (Act::Flush(kid), _) => self.flush(kid),
+            (Act::Stop(process), _) => process.stop(Ladder { close_stdin_wait: CLOSE_STDIN_WAIT, term_wait: self.rules.stop_timeout }),
+            (Act::Start(kid), Some(hold)) => hold.starter.order(self, kid),
+            (Act::Wake(at), Some(hold)) => hold.timer.wake(self.id, at, Arc::downgrade(self)),
+            (Act::Report(report), Some(hold)) => hold.report(self.id, report),
+            (Act::Quiet, Some(hold)) => hold.mind_quiet(),
+            (Act::Over, Some(hold)) => hold.forget(self.id),
+            // Without a hold everything has ended.
+            (_, None) => {}
+        }
+    }
+
+    /// Writes what waits for a child, in order, whoever else adds to it meanwhile.
+    fn flush(self: &Arc<Group>, kid: u64) {
+        let next = || self.core.lock().unwrap_or_else(PoisonError::into_inner).next_line(kid);
+        while let Some((process, id, line)) = next() {
+            match process.send(&line) {
+                Ok(()) => {}
+                Err(error @ (SendError::Full | SendError::Failed(_))) => self.with(|core, now| core.undeliverable(kid, id, &error, now)),
+                // It reads no more, so it is no use; its end says what becomes of its calls.
+                Err(SendError::Closed) => process.stop(Ladder { close_stdin_wait: CLOSE_STDIN_WAIT, term_wait: self.rules.stop_timeout }),
+            }
+        }
+    }
+}
+
+fn offer(outlet: &Arc<dyn Outlet>, message: Message, otherwise: Option<&Arc<dyn Outlet>>) {
+    let second = otherwise.map(|otherwise| (otherwise, message.clone()));
+    if outlet.offer(message).is_ok() {
+        return;
+    }
+    if second.is_none_or(|(otherwise, message)| otherwise.offer(message) == Err(Gone)) {
+        log::debug!("a message finds its client gone");
+    }
+}
+
+/// One client's way to its group.
+pub(super) struct Seated {
+    pub hold: Arc<Hold>,
+    pub group: Arc<Group>,
+    pub seat: u64,
+}
+
+impl Link for Seated {
+    fn deliver(&self, message: Message, outlet: &Arc<dyn Outlet>) -> Option<Job> {
+        let is_call = message.kind() == Kind::Request && !matches!(message.method().as_ref(), "initialize" | "ping");
+        let need = if is_call { self.hold.need() } else { 0 };
+        self.group.with(|core, now| core.deliver(self.seat, message, outlet, need, now));
+        None
+    }
+
+    fn version(&self) -> Option<Version> {
+        self.group.with(|core, _| core.seats.get(&self.seat)?.version.as_deref().and_then(Version::parse))
+    }
+
+    fn is_busy(&self) -> bool {
+        self.group.with(|core, _| core.is_seat_busy(self.seat))
+    }
+
+    fn close(&self) {
+        self.group.with(|core, now| core.leave(self.seat, now));
+    }
+}
+
+impl Core {
+    /// Whether a call of this client runs or waits.
+    fn is_seat_busy(&self, seat: u64) -> bool {
+        self.seats.get(&seat).is_some_and(|seat| seat.calls > 0) || self.held.iter().any(|held| held.seat == seat)
+    }
+
+    /// The child does not read what it is sent.
+    fn undeliverable(&mut self, kid: u64, id: Option<u64>, error: &SendError, now: Instant) {
+        let is_starting = self.coming == Some(kid);
+        log::error!("a message to the server is lost: {error}");
+        match id.and_then(|id| self.waits.remove(&id)) {
+            Some(super::parts::Wait::Call(call)) => {
+                self.offer(&call.outlet, Message::error(Some(&call.id), &unavailable(error)));
+                self.ended(&call, now);
+            }
+            Some(super::parts::Wait::Own { .. }) if is_starting => self.start_failed(kid, error.to_string(), String::new(), false, now),
+            _ => {}
+        }
+    }
+}

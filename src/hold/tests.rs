@@ -1,0 +1,13 @@
+//! The hold before clients in memory: with a child that is played (`stage`), step by step, and with real ones (`kit`).
+
+mod faults;
+mod generations;
+mod kit;
+mod lists;
+mod misled;
+mod routes;
+mod sessions;
+mod shared;
+mod stage;
+mod steps;
+mod storm;

@@ -52,15 +52,15 @@ pub(super) fn call(conversation: &Conversation, call: &Call) -> Outcome {
     }
     if answer.head.is("text/event-stream") {
         let mut decoder = Decoder::new(conversation.limit);
-        return match pass_on(conversation, &mut answer, &mut decoder, Some(call)) {
+        return match pass_on(conversation, &mut answer, &mut decoder, Some(call), None) {
             Ok(true) => {
                 answer.finish();
                 Outcome::Ended
             }
             Ok(false) | Err(_) if call.abort.is_set() => Outcome::Ended,
-            Ok(false) if call.modern.is_none() && !decoder.last_id().is_empty() => resume(conversation, call, decoder),
-            Ok(false) => Outcome::Broken("the server ended the answer before its end".to_owned()),
-            Err(_) if call.modern.is_none() && !decoder.last_id().is_empty() => resume(conversation, call, decoder),
+            Ok(false) if can_resume(call, &decoder) => resume(conversation, call, decoder, conversation.timeout * 10),
+            Err(_) if can_resume(call, &decoder) => resume(conversation, call, decoder, conversation.timeout),
+            Ok(false) => Outcome::Broken("the server ended the stream".to_owned()),
             Err(error) => Outcome::Broken(error.to_string()),
         };
     }
@@ -123,17 +123,27 @@ fn take_message(conversation: &Conversation, message: Message, call: Option<&Cal
     true
 }
 
-/// Passes on what a stream carries until it ends (false) or `call` is answered (true).
-fn pass_on(conversation: &Conversation, answer: &mut Answer<'_>, decoder: &mut Decoder, call: Option<&Call>) -> std::io::Result<bool> {
+/// Passes on what a stream carries until it ends (false) or `call` is answered (true); fails when there was no event for the time `quiet`.
+fn pass_on(
+    conversation: &Conversation,
+    answer: &mut Answer<'_>,
+    decoder: &mut Decoder,
+    call: Option<&Call>,
+    quiet: Option<Duration>,
+) -> std::io::Result<bool> {
     let mut bytes = Vec::new();
     let mut events = Vec::new();
+    let mut deadline = after(quiet);
     loop {
         bytes.clear();
-        if !answer.read(&mut bytes)? {
+        if !answer.read_before(&mut bytes, deadline)? {
             return Ok(false);
         }
         let too_long = |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "an event of the stream is too long");
         decoder.feed(&bytes, &mut events).map_err(too_long)?;
+        if !events.is_empty() {
+            deadline = after(quiet);
+        }
         let mut is_answered = false;
         for event in events.drain(..) {
             // An event without data only brings its id.
@@ -147,29 +157,39 @@ fn pass_on(conversation: &Conversation, answer: &mut Answer<'_>, decoder: &mut D
     }
 }
 
-/// Comes back for the rest of an answer (2025-11-25 basic/transports, Resumability and Redelivery).
-fn resume(conversation: &Conversation, call: &Call, mut decoder: Decoder) -> Outcome {
+fn can_resume(call: &Call, decoder: &Decoder) -> bool {
+    call.modern.is_none() && !decoder.last_id().is_empty()
+}
+
+/// Comes back for the rest of an answer (2025-11-25 basic/transports, Resumability and Redelivery). A server that was started again takes the session and
+/// the event id and has no rest: one that was seen to be down has none, and one that says nothing for the time `quiet` has none either.
+fn resume(conversation: &Conversation, call: &Call, mut decoder: Decoder, quiet: Duration) -> Outcome {
     let mut deadline = after(Some(conversation.timeout));
     loop {
-        let pause = decoder.retry().unwrap_or(RETRY);
-        if call.abort.wait(pause) == Woke::Set {
+        if call.abort.wait(decoder.retry().unwrap_or(RETRY)) == Woke::Set {
             return Outcome::Ended;
         }
         let before = decoder.last_id().to_owned();
         match open_stream(conversation, &call.abort, Some(&before)) {
             Ok((_, mut answer)) if answer.status() == 200 && answer.head.is("text/event-stream") => {
                 decoder.restart();
-                match pass_on(conversation, &mut answer, &mut decoder, Some(call)) {
+                match pass_on(conversation, &mut answer, &mut decoder, Some(call), Some(quiet)) {
                     Ok(true) => return Outcome::Ended,
                     _ if call.abort.is_set() => return Outcome::Ended,
+                    Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                        return Outcome::Broken("nothing more came of the answer".to_owned());
+                    }
                     // It goes on: there is no end to how often a long call may be resumed.
                     _ if decoder.last_id() != before => deadline = after(Some(conversation.timeout)),
                     _ => {}
                 }
             }
-            Ok((_, answer)) if matches!(answer.status(), 429 | 502..=504) => {}
+            Ok((_, answer)) if answer.status() == 429 => {}
             Ok((_, answer)) => return Outcome::Broken(format!("the server answered {} when asked for the rest", answer.status())),
             Err(_) if call.abort.is_set() => return Outcome::Ended,
+            Err(Failure::Away(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                return Outcome::Broken(error.to_string());
+            }
             Err(_) => {}
         }
         if Instant::now() >= deadline {
@@ -215,7 +235,7 @@ pub(super) fn listen(conversation: &Arc<Conversation>) {
                 log::debug!("listening to {}", conversation.url);
                 (pause, renewed_in) = (RETRY, None);
                 let mut decoder = Decoder::new(conversation.limit);
-                let ended = pass_on(conversation, &mut answer, &mut decoder, None);
+                let ended = pass_on(conversation, &mut answer, &mut decoder, None, None);
                 log::debug!("the stream of {} ended: {ended:?}", conversation.url);
                 let old_id = known.map(|(_, id)| id).unwrap_or_default();
                 resumed = Some((epoch, if decoder.last_id().is_empty() { old_id } else { decoder.last_id().to_owned() }));

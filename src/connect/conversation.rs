@@ -146,6 +146,9 @@ impl Conversation {
                 return;
             }
         }
+        if call.message.method() == "notifications/initialized" {
+            self.session.ready(&call.message);
+        }
         let mut deadline = call.patience.map(|_| held_until);
         let (mut pause, mut renewals) = (PAUSE, 0);
         while !call.abort.is_set() {

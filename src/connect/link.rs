@@ -28,9 +28,6 @@ impl Link for Line {
                 let call = Call::new(message, Arc::clone(outlet), Some(own.gate.ticket(true)), None);
                 return Some(Box::new(move || {
                     let is_initialized = call.message.method() == "notifications/initialized";
-                    if is_initialized {
-                        own.session.ready(&call.message);
-                    }
                     own.carry(&call);
                     if is_initialized {
                         own.begin_to_listen();
@@ -39,6 +36,9 @@ impl Link for Line {
             }
         }
         let is_first = message.method() == "initialize";
+        if is_first {
+            own.session.begin();
+        }
         let finds_out = own.finds_out();
         let patience = (is_first || message.method() == "server/discover").then_some(own.timeout);
         let ticket = own.gate.ticket(is_first || finds_out);
@@ -73,9 +73,6 @@ struct OpenCall {
 
 impl OpenCall {
     fn run(self) {
-        if self.call.message.method() == "initialize" {
-            self.conversation.session.begin();
-        }
         self.conversation.carry(&self.call);
     }
 }

@@ -3,6 +3,7 @@
 //! `commands.rs` is the table of commands, `flags.rs` the table of flags; parsing, help and the suggestions for a misspelled word all
 //! read these two. A new command is one row there, one function that makes its `Invocation`, and one arm in `carry_out`.
 
+mod client_config;
 mod commands;
 mod connecting;
 mod flags;
@@ -27,7 +28,8 @@ use crate::demo;
 use crate::error::{Error, Result};
 use crate::serve::serve;
 use commands::{Command, Operands};
-use flags::{Effect, Flag};
+use flags::{Effect, Flag, Meant};
+pub use front::dev;
 use logger::Logging;
 
 /// How the program calls itself.
@@ -51,10 +53,7 @@ pub(crate) enum Invocation {
     /// Nothing was asked for: print this text on stderr, and fail.
     Usage(String),
     Version,
-    Demo {
-        settings: Settings,
-        run: RunConfig,
-    },
+    Demo(Settings),
     Run {
         settings: Settings,
         run: RunConfig,
@@ -64,19 +63,22 @@ pub(crate) enum Invocation {
         settings: Settings,
         options: connect::Options,
     },
-    Healthcheck {
-        logging: Logging,
-        url: String,
-    },
+    ClientConfig(client_config::Entry),
     /// Have a front reload.
     Reload {
+        logging: Logging,
         pid: Option<u32>,
         timeout: Duration,
     },
-    /// Ask a front what is going on.
+    /// Print what a front says about itself.
     Status {
+        logging: Logging,
         pid: Option<u32>,
         json: bool,
+    },
+    Healthcheck {
+        logging: Logging,
+        url: String,
     },
 }
 
@@ -96,18 +98,18 @@ pub fn main() -> ExitCode {
     }))
 }
 
-/// Does it, and says with which status to exit.
+/// Returns the exit status.
 fn carry_out(invocation: Invocation) -> Result<u8> {
     match invocation {
         Invocation::Help(text) => say(&mut io::stdout(), &text),
         Invocation::Usage(text) => say(&mut io::stderr(), &text),
         Invocation::Version => say(&mut io::stdout(), &format!("{NAME} {}\n", env!("CARGO_PKG_VERSION"))),
-        Invocation::Demo { settings, run } => {
+        Invocation::Demo(settings) => {
             settings.start_log();
-            if settings.config.dev_mode == Some(true) {
-                front::of_demo(&settings.config, &run)?;
-            } else {
-                serve(demo::server(), &settings.config)?;
+            // What `dev()` does for others, with the flags counted in.
+            match settings.config.dev_mode {
+                Some(true) => front::become_front(&settings.config, &front::run_settings()?)?,
+                _ => serve(demo::server(), &settings.config)?,
             }
         }
         Invocation::Run { settings, run, command } => {
@@ -118,12 +120,23 @@ fn carry_out(invocation: Invocation) -> Result<u8> {
             settings.start_log();
             connect::connect(options, &settings.config)?;
         }
+        Invocation::Reload { logging, pid, timeout } => {
+            logger::install(logging);
+            return front::reload(pid, timeout);
+        }
+        Invocation::Status { logging, pid, json } => {
+            logger::install(logging);
+            front::status(pid, json)?;
+        }
+        Invocation::ClientConfig(entry) => {
+            // What goes into the file is on stdout alone, so that it can be piped.
+            say(&mut io::stderr(), &entry.advice());
+            say(&mut io::stdout(), &entry.text());
+        }
         Invocation::Healthcheck { logging, url } => {
             logger::install(logging);
             health::check(&url)?;
         }
-        Invocation::Reload { pid, timeout } => return front::reload(pid, timeout),
-        Invocation::Status { pid, json } => return front::status(pid, json),
     }
     Ok(0)
 }
@@ -158,7 +171,8 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>, env: &dyn Fn(&str) -> 
         Some(Arg::Value(word)) => commands::find(&word)?,
         Some(flag) => return Err(Error::usage(format!("{} comes after a command: {NAME} -h lists them", spelled(&flag)))),
     };
-    let mut given = Given { sources: Sources::new(env, dotenv), run: RunConfig::new(), operands: Vec::new(), own: Vec::new() };
+    let sources = Sources::new(env, dotenv);
+    let mut given = Given { sources, run: RunConfig::new(), front: Meant::default(), operands: Vec::new(), own: Vec::new() };
     loop {
         match parser.next().map_err(misuse)? {
             None => break,
@@ -168,7 +182,8 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>, env: &dyn Fn(&str) -> 
                     return Err(Error::usage(format!("{word:?} is too much: {NAME} {} takes one word", command.name)));
                 }
                 Operands::One => given.operands.push(word),
-                Operands::Rest => {
+                Operands::OneThenRest if given.operands.is_empty() => given.operands.push(word),
+                Operands::Rest | Operands::OneThenRest => {
                     given.operands.push(word);
                     given.operands.extend(parser.raw_args().map_err(misuse)?);
                     break;
@@ -191,6 +206,8 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>, env: &dyn Fn(&str) -> 
 struct Given<'a> {
     sources: Sources<'a>,
     run: RunConfig,
+    /// Which front is meant, for how long it may take, and how it is told.
+    front: Meant,
     operands: Vec<OsString>,
     /// Flags that only their command knows, with their values.
     own: Vec<(&'static Flag, OsString)>,
@@ -215,6 +232,7 @@ impl Given<'_> {
                 Ok(())
             }
             Effect::Run(set) => set(&mut self.run, &value).map_err(|allowed| flag.refuse(&value, allowed)),
+            Effect::Front(set) => set(&mut self.front, &value).map_err(|allowed| flag.refuse(&value, allowed)),
             Effect::Own => {
                 self.own.push((flag, value));
                 Ok(())
@@ -223,7 +241,7 @@ impl Given<'_> {
         }
     }
 
-    /// The value of a flag that only its command knows, read by `read`; the last one counts.
+    /// What `read` makes of the value of the flag called `long`, the last of several.
     fn own<T>(&self, long: &str, read: impl Fn(&str) -> std::result::Result<T, Allowed>) -> Result<Option<T>> {
         let Some((flag, value)) = self.own.iter().rev().find(|(flag, _)| flag.long == long) else { return Ok(None) };
         read(value.to_str().unwrap_or_default()).map(Some).map_err(|allowed| flag.refuse(value, allowed))

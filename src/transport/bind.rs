@@ -51,6 +51,11 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
             _ => break,
         }
     }
+    #[cfg(target_os = "linux")]
+    if let Ok(socket) = &result {
+        // The standard library's queue of 128 overflows in a burst, and whoever finds it full tries again a second later.
+        nix::sys::socket::listen(socket, nix::sys::socket::Backlog::MAXALLOWABLE).ok();
+    }
     result
 }
 

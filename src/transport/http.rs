@@ -138,8 +138,7 @@ impl Acceptor {
                         log::error!("cannot accept a connection: {error}: waiting until it works again");
                     }
                     is_short = true;
-                    self.connections.make_room();
-                    thread::sleep(SHORTAGE);
+                    self.wait_and_make_room();
                 }
             }
         }
@@ -158,9 +157,14 @@ impl Acceptor {
         let serve = move || Connection { watch: shared.monitor.watch(), place, shared }.serve(socket);
         if let Err(error) = thread::Builder::new().name("http".to_owned()).stack_size(STACK).spawn(serve) {
             log::error!("cannot start a thread for a connection: {error}: it is closed");
-            self.connections.make_room();
-            thread::sleep(SHORTAGE);
+            self.wait_and_make_room();
         }
+    }
+
+    /// In this order: the connection that came in just before is to be answered, not closed for the next one.
+    fn wait_and_make_room(&self) {
+        thread::sleep(SHORTAGE);
+        self.connections.make_room();
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod calls;
 mod connect;
+mod demo;
 mod ending;
 mod guard;
 mod hostile;

@@ -100,13 +100,12 @@ impl Entry {
     fn new(client: Client, name: Option<String>, command: Vec<String>, place: &Place<'_>) -> Result<Entry> {
         let name = name.unwrap_or_else(|| name_of(&command, &place.cwd));
         // What is not started from a shell gets what little PATH the system has.
-        let path = (client != Client::ClaudeCode).then(|| place.path.map(usable)).flatten().filter(|path| !path.is_empty());
+        let path =
+            (client != Client::ClaudeCode && !is_url(&command)).then(|| place.path.map(usable)).flatten().filter(|path| !path.is_empty());
         let own = |arguments: Vec<String>| Entry { client, name: name.clone(), program: place.own.clone(), arguments, path: path.clone() };
-        if let [url] = &command[..] {
-            if url.contains("://") {
-                Url::parse(url)?;
-                return Ok(own(vec!["connect".to_owned(), url.clone()]));
-            }
+        if is_url(&command) {
+            Url::parse(&command[0])?;
+            return Ok(own(vec!["connect".to_owned(), command[0].clone()]));
         }
         let is_ours = Path::new(&command[0]).file_stem().is_some_and(|stem| stem == NAME);
         if is_ours {
@@ -115,7 +114,7 @@ impl Entry {
         let mut arguments = vec!["run".to_owned()];
         // Desktop clients start servers in `/`; without a directory of its own the server is watched where its files are.
         let is_project = place.cwd.parent().is_some() && place.home.as_ref() != Some(&place.cwd);
-        if is_project {
+        if is_project && file_of(&command, &place.cwd).is_none_or(|file| file.starts_with(&place.cwd)) {
             arguments.extend(["--cwd".to_owned(), text(&place.cwd)?]);
         }
         arguments.push("--".to_owned());
@@ -176,6 +175,16 @@ impl Entry {
     }
 }
 
+fn is_url(command: &[String]) -> bool {
+    command.len() == 1 && command[0].contains("://")
+}
+
+/// The first argument that is a file, as an absolute path: where the server is.
+fn file_of(command: &[String], cwd: &Path) -> Option<PathBuf> {
+    let is_file = |word: &&String| !word.starts_with('-') && cwd.join(word).is_file();
+    command.iter().skip(1).find(is_file).map(|word| PathBuf::from(absolute(word, cwd)))
+}
+
 /// The program as an absolute path. Links are kept: a virtual environment is known by its own.
 fn program(word: &str, place: &Place<'_>) -> Result<PathBuf> {
     #[cfg(unix)]
@@ -215,12 +224,14 @@ fn name_of(command: &[String], cwd: &Path) -> String {
     if let Some(rest) = url {
         return plain(rest.split(['/', ':', '?']).next().unwrap_or(rest));
     }
-    let files = command.iter().skip(1).filter(|word| !word.starts_with('-') && cwd.join(word).is_file());
-    let stem = |word: &String| Path::new(word).file_stem().map(|stem| plain(&stem.to_string_lossy()));
+    let file = file_of(command, cwd);
+    let stem = |path: &Path| path.file_stem().map(|stem| plain(&stem.to_string_lossy()));
     let module = command.iter().position(|word| word == "-m").and_then(|at| command.get(at + 1)).map(|module| plain(module));
-    let named = files.into_iter().find_map(stem).or(module).or_else(|| command.last().filter(|word| !word.starts_with('-')).and_then(stem));
+    let last = || command.last().filter(|word| !word.starts_with('-')).and_then(|word| stem(Path::new(word)));
+    let named = file.as_deref().and_then(stem).or(module).or_else(last);
     let says = |name: &String| !name.is_empty() && !NAMELESS.contains(&name.as_str());
-    let directory = || cwd.file_name().map(|name| plain(&name.to_string_lossy())).filter(says);
+    let home = file.as_deref().and_then(Path::parent).unwrap_or(cwd);
+    let directory = || home.file_name().map(|name| plain(&name.to_string_lossy())).filter(says);
     named.filter(says).or_else(directory).unwrap_or_else(|| "server".to_owned())
 }
 

@@ -9,6 +9,7 @@ impl Project {
     fn new(name: &str) -> Project {
         let dir = std::env::temp_dir().join(format!("mht-config-{name}-{}", std::process::id())).join("my tools");
         std::fs::create_dir_all(dir.join("sub")).unwrap();
+        std::fs::write(dir.join("sub/main.py"), "").unwrap();
         std::fs::write(dir.join("server.py"), "").unwrap();
         std::fs::write(dir.join("weather.py"), "").unwrap();
         Project(dir)
@@ -74,6 +75,7 @@ fn a_url_is_connected_to_and_our_own_command_stays_as_it_is() {
         (entry.name.as_str(), &entry.arguments[..]),
         ("tools-example-com", &["connect".to_owned(), "http://tools.example.com:3000/mcp".to_owned()][..])
     );
+    assert_eq!(entry.path, None);
     let entry = project.entry(Client::Zed, "mcp-http-transport run -w weather.py -- sh server.py");
     let dir = project.0.to_str().unwrap();
     let file = |name: &str| format!("{dir}/{name}");
@@ -86,6 +88,7 @@ fn a_server_is_named_for_what_says_most() {
     let name = |command: &str| name_of(&command.split(' ').map(str::to_owned).collect::<Vec<_>>(), &project.0);
     assert_eq!(name("python weather.py"), "weather");
     assert_eq!(name("python server.py"), "my-tools");
+    assert_eq!(name("python sub/main.py"), "sub");
     assert_eq!(name("uv run -m air.quality"), "air-quality");
     assert_eq!(name("target/debug/clock"), "clock");
     assert_eq!(name("npx -y @scope/thing-mcp"), "thing-mcp");

@@ -10,6 +10,8 @@
 //! So after the last edit the newest content goes live, or its error is shown. The way out of an endless loop, when the server or the build writes
 //! a watched file each time, is `suspects`.
 
+#![allow(dead_code, reason = "used by the front")]
+
 mod suspects;
 #[cfg(test)]
 mod tests;
@@ -19,8 +21,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use words::{Action, Built, Failure, Input, Rules, Stage, Started, Verdict};
+
 use suspects::Suspects;
-pub(crate) use words::{Action, Built, Failure, Input, Rules, Started, Verdict};
 
 /// Between two looks while something moves.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -113,9 +116,14 @@ impl Machine {
         }
     }
 
-    /// True when nothing is under way.
-    pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Idle)
+    /// How far what is known to have changed has come.
+    pub(crate) fn stage(&self) -> Stage {
+        match self.phase {
+            Phase::Idle => Stage::Idle,
+            Phase::Settling { .. } | Phase::Pausing { .. } => Stage::Before,
+            _ if self.has_more() => Stage::Before,
+            _ => Stage::Cycle,
+        }
     }
 
     /// Takes in one input and says what is to be done.
@@ -193,7 +201,9 @@ impl Machine {
     /// Something is to be done; when nothing is under way that will come to it, it begins now.
     fn begin(&mut self, now: Duration, todo: &mut Vec<Action>) {
         match self.phase {
-            Phase::Idle => todo.push(Action::Verdict(Verdict::Pending)),
+            Phase::Idle if self.has_more() => todo.push(Action::Verdict(Verdict::Pending)),
+            // A request waits; there may be nothing to it.
+            Phase::Idle => {}
             // The pause has had its answer, and what was being written has been.
             Phase::Pausing { .. } | Phase::Busy { .. } if !self.fresh.is_empty() || self.wanted => {}
             _ => return,

@@ -2,7 +2,7 @@
 //!
 //! A person who saves one file again and again while things run looks the same at first. So two runs in a row during which nothing but the same files
 //! changed only make them suspects; then comes a pause, longer than it took them to change, with nothing of ours running. Whoever works on them
-//! without us changes them in the pause too, or at another moment of the third run, and is acquitted.
+//! without us changes them in the pause too, or at another moment of each run, and is acquitted.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use std::time::Duration;
 
 /// Runs in a row before the pause.
 const RUNS: u32 = 2;
-const LEAST_PAUSE: Duration = Duration::from_millis(300);
+const LEAST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// Two runs of a program write their files about as long after their start: a quarter more or less, and this.
+/// Two runs of a program write a file about as long after their start: an eighth more or less, and this.
 const JITTER: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl Suspects {
     /// How long to wait before the next run that only `fresh` would bring about.
     pub(super) fn pause(&self, fresh: &BTreeSet<PathBuf>) -> Option<Duration> {
         let due = self.runs >= RUNS && !fresh.is_empty() && fresh.is_subset(&self.files);
-        due.then(|| (self.longest + self.longest / 2).clamp(LEAST_PAUSE, LONGEST_PAUSE))
+        due.then(|| (self.longest * 2).clamp(LEAST_PAUSE, LONGEST_PAUSE))
     }
 
     /// A run is over during which the files of `window` changed; it had been brought about by `triggers`. Returns what turns out to be output.
@@ -52,18 +52,14 @@ impl Suspects {
             *self = Suspects::default();
             return BTreeSet::new();
         };
-        let same = self.runs > 0 && !triggers.is_empty() && triggers.is_subset(&self.files) && changed.is_subset(&self.files);
-        let alike = offset.abs_diff(self.offset) <= self.offset / 4 + JITTER;
-        if same && paused && self.runs >= RUNS && alike {
+        let alike = offset.abs_diff(self.offset) <= self.offset / 8 + JITTER;
+        let same = self.runs > 0 && alike && !triggers.is_empty() && triggers.is_subset(&self.files) && changed == self.files;
+        if same && paused && self.runs >= RUNS {
             *self = Suspects::default();
             return changed;
         }
-        if same {
-            let runs = if paused { self.runs } else { self.runs + 1 };
-            *self = Suspects { files: changed, runs, offset, longest: self.longest.max(offset) };
-        } else {
-            *self = Suspects { files: changed, runs: 1, offset, longest: offset };
-        }
+        let (runs, longest) = if same { (self.runs + 1, self.longest) } else { (1, Duration::ZERO) };
+        *self = Suspects { files: changed, runs, offset, longest: longest.max(offset) };
         BTreeSet::new()
     }
 }

@@ -1,4 +1,4 @@
-//! What the machine is told, and what it says.
+//! What the machine hears and what it says.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -85,6 +85,17 @@ pub(crate) enum Action {
     Tell { names: Vec<u64>, live: bool, text: String },
     /// What is known about the last save.
     Verdict(Verdict),
+}
+
+/// How far the machine is with all that it knows to have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// There is nothing to do.
+    Idle,
+    /// Some of it is to be part of the next cycle.
+    Before,
+    /// All of it is part of the present one.
+    Cycle,
 }
 
 /// What is known about the last save.

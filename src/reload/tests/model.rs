@@ -196,6 +196,7 @@ impl World {
 
 #[test]
 fn after_the_last_edit_the_newest_content_goes_live_or_its_error_is_shown() {
+    let mut mistaken = 0;
     for seed in 0..4000 {
         let mut world = World::new(seed);
         let rules = Rules { build: world.has_build, command: BTreeSet::new(), named: BTreeSet::new() };
@@ -228,21 +229,18 @@ fn after_the_last_edit_the_newest_content_goes_live_or_its_error_is_shown() {
                 _ => break,
             }
         }
-        assert!(machine.is_idle(), "seed {seed}");
-        if world.ignored.iter().any(|p| p.ends_with("main.rs") || p.ends_with("other.rs")) {
-            eprintln!(
-                "FALSE {seed} pace {pace} {:?} build {} {} {}",
-                world.ignored, world.has_build, world.output_of_build, world.output_of_start
-            );
+        assert_eq!(machine.stage(), Stage::Idle, "seed {seed}");
+        // Somebody who saves at random moments can by chance do for a while exactly what a program does.
+        if world.ignored.iter().any(|path| path.ends_with("main.rs") || path.ends_with("other.rs")) {
+            mistaken += 1;
             continue;
         }
         match &world.verdict {
-            Some(Verdict::Live) => assert_eq!(world.live, world.version, "seed {seed}, ignored {:?}", world.ignored),
+            Some(Verdict::Live) => assert_eq!(world.live, world.version, "seed {seed}"),
             Some(Verdict::NotLive { .. }) => assert_eq!(world.failed, Some(world.version), "seed {seed}"),
             Some(Verdict::Pending) | None => panic!("seed {seed}: no verdict"),
         }
         assert_eq!(world.told.len() as u64, forced, "seed {seed}: everybody is told");
-        let sources = world.ignored.iter().filter(|path| path.extension().is_some_and(|ext| ext == "rs") && !path.ends_with("gen.rs"));
-        assert_eq!(sources.count(), 0, "seed {seed}: what a person edits is no output");
     }
+    assert!(mistaken <= 4, "{mistaken} of 4000 people were taken for programs");
 }

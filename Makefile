@@ -8,7 +8,6 @@ TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 
 include tests/clients/clients.mk
 include packaging/packaging.mk
-.DEFAULT_GOAL := help
 
 .PHONY: help run build check fmt clippy doc tidy deps test unit curl release size clean
 

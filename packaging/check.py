@@ -177,8 +177,9 @@ def _():
 @test("pip installs the wheel into a fresh environment; it runs, and is gone when uninstalled")
 def _():
     folder = fresh("pip")
-    call(sys.executable, "-m", "venv", folder / "venv")
-    pip = [folder / "venv/bin/python", "-m", "pip", "--disable-pip-version-check"]
+    # Debian splits ensurepip off; then the pip of the system installs into the environment.
+    call(sys.executable, "-m", "venv", "--without-pip", folder / "venv")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", folder / "venv/bin/python"]
     (wheel,) = DIST.glob("*.whl")
     call(*pip, "install", "--no-index", wheel)
     program = folder / "venv/bin" / NAME

@@ -49,3 +49,6 @@ fuzz: $(TOOLS)/bin/cargo-fuzz ## every parser against libFuzzer, FUZZ_SECONDS ea
 			|| { tail -40 target/fuzz/$$target.log; exit 1; }; \
 		grep -E '^(stat::number_of_executed_units|stat::average_exec_per_sec|Done)' target/fuzz/$$target.log; \
 	done
+
+# What plain `make` does is for the including Makefile to say.
+.DEFAULT_GOAL :=

@@ -130,7 +130,7 @@ class Client:
             headers["Content-Type"] = "application/json"
         connection.request(method, path, body=body, headers={**self.headers, **{k.replace("_", "-"): v for k, v in headers.items()}})
         answer = connection.getresponse()
-        # An answer that is not read to its end keeps the socket.
+        # An answer that was not read to its end keeps the socket.
         self.open.append(answer)
         return answer
 
@@ -243,7 +243,8 @@ def suite(proxy, found):
     (folder / proxy.config).write_text(text)
     key = {"MCP_STATE_KEY": "both have this one"}
     servers = [
-        Server(ports[3000], MCP_HTTP_TOKEN=TOKEN),
+        # A client that is gone is noticed when the second comment after it cannot be written.
+        Server(ports[3000], "--keep-alive", "500ms", MCP_HTTP_TOKEN=TOKEN),
         Server(ports[3001], "--base-path", "/tools"),
         Server(ports[3002], **key),
         Server(ports[3003], **key),

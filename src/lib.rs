@@ -2,6 +2,7 @@
 //!
 #![doc = include_str!("../README.md")]
 
+mod base64;
 #[cfg(all(feature = "run", unix))]
 mod child;
 #[cfg(feature = "run")]
@@ -43,6 +44,8 @@ mod watch;
 mod workers;
 
 #[cfg(feature = "run")]
+pub use cli::dev;
+#[cfg(feature = "run")]
 pub use config::RunConfig;
 pub use config::{Config, Limits, Token, TransportMode};
 pub use connection::{Connection, Gone};
@@ -52,8 +55,6 @@ pub use handler::{AskError, ClientRequest, Handler, LogLevel, Notification, Requ
 pub use json::Json;
 pub use message::{Kind, Message};
 pub use rpc_error::RpcError;
-#[cfg(all(feature = "run", unix))]
-pub use run::dev;
 pub use serve::{Service, serve};
 pub use server::{
     Args, Blob, Completion, CompletionArgument, CompletionRef, Content, Prompt, PromptMessage, PromptResult, ReadResult, Resource,

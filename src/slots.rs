@@ -46,6 +46,10 @@ struct State {
     /// Calls that had given their slot back and want one again; they go first.
     returning: VecDeque<(u64, Sender<()>)>,
     paused: usize,
+    /// Somebody is giving out free slots.
+    is_starting: bool,
+    /// Somebody waits until nothing runs any more.
+    is_waited_for: bool,
 }
 
 #[derive(Default)]
@@ -181,8 +185,14 @@ impl Slots {
             if left.is_zero() {
                 return false;
             }
+            state.is_waited_for = true;
             state = self.quiet.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Runs a job that has its slot on a worker.
+    pub fn run(&self, job: Job) {
+        self.workers.run(job);
     }
 
     fn holding(self: &Arc<Self>, lane: u64, job: Job) -> Job {
@@ -201,23 +211,31 @@ impl Slots {
         }
         state.forget_if_unused(lane_id);
         state.mark_ready(lane_id, self.bounds);
-        let mut next = Vec::new();
+        // To wake nobody would cost each call a system call.
+        if state.running == 0 && state.is_waited_for {
+            self.quiet.notify_all();
+        }
+        // A job that finds no thread is dropped, which ends here again: then the one who is at it already goes on, not one level deeper.
+        if !state.is_starting {
+            self.start_next(state);
+        }
+    }
+
+    /// Gives free slots to those who return, and to those who wait.
+    fn start_next<'s>(self: &'s Arc<Self>, mut state: MutexGuard<'s, State>) {
+        state.is_starting = true;
         while state.running < self.bounds.calls {
             if let Some(turn) = state.next_returning(self.bounds) {
                 turn.send(()).ok();
-            } else if let Some(job) = state.next_waiting(self.bounds) {
-                next.push(job);
+            } else if let Some((lane, job)) = state.next_waiting(self.bounds) {
+                drop(state);
+                self.workers.run(self.holding(lane, job));
+                state = self.lock();
             } else {
                 break;
             }
         }
-        if state.running == 0 {
-            self.quiet.notify_all();
-        }
-        drop(state);
-        for (lane, job) in next {
-            self.workers.run(self.holding(lane, job));
-        }
+        state.is_starting = false;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -3,12 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod calls;
+mod demo;
 mod ending;
 mod guard;
 mod hostile;
+mod http;
+mod modern;
 mod mount;
 mod pitfalls;
 mod sse;
 mod stdio;
+mod streamable;
 mod support;
 mod survive;
+mod transcripts;

@@ -62,7 +62,7 @@ pub(super) fn front_with(config: Value, set: impl FnOnce(&mut HoldSettings)) -> 
     let mut settings = super::stage::settings();
     set(&mut settings);
     let watcher = Arc::<Watcher>::default();
-    let hold = Hold::new(Spawner::start().unwrap(), command, settings, Arc::clone(&watcher) as _).unwrap();
+    let hold = Hold::new(Arc::new(Spawner::start().unwrap()), command, settings, Arc::clone(&watcher) as _).unwrap();
     let front = Front { hold, watcher, dir, config: Mutex::new(json!({})), saves: AtomicU64::new(0) };
     front.edit(config);
     front
@@ -108,7 +108,7 @@ impl Front {
     pub(super) fn client_with(&self, version: Option<Version>) -> TestClient {
         let (sender, receiver) = bounded(10_000);
         let outlet: Arc<dyn Outlet> = Arc::new(sender);
-        let link = self.hold.open(Client { id: "test".to_owned(), outlet: Arc::clone(&outlet), version }).unwrap();
+        let link = self.hold.open(Client { id: "test".to_owned(), outlet: Arc::clone(&outlet), version, may_be_stateless: false }).unwrap();
         TestClient { link, outlet, receiver, seen: Mutex::default(), next: AtomicU64::new(0) }
     }
 

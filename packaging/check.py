@@ -254,31 +254,31 @@ def _():
     server = json.loads(said["ENTRYPOINT"]) + json.loads(said["CMD"])
     user, group = map(int, said["USER"].split(":"))
     assert interpreter(folder / server[0].lstrip("/")) is None
-    # As root the user of the image is taken on; without it, a namespace of our own gives us the root to change.
-    root = ["chroot", f"--userspec={user}:{group}", folder] if os.geteuid() == 0 else ["unshare", "--map-root-user", "chroot", folder]
+    # An engine gives every container /dev/null; more is not asked for.
+    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    (folder / "dev").mkdir()
+    call(*sudo, "mknod", "-m", "666", folder / "dev/null", "c", "1", "3")
     port = free_port()
     env["MCP_HTTP_PORT"] = str(port)
 
     def inside(command, **more):
-        return [*map(str, root), *command], {**env, **more}
+        variables = [f"{name}={value}" for name, value in {**env, **more}.items()]
+        return [*sudo, "env", "-i", *variables, shutil.which("chroot") or "/usr/sbin/chroot", f"--userspec={user}:{group}", str(folder), *command]
 
-    command, place = inside(server)
-    refused = subprocess.run(command, env={"PATH": os.environ["PATH"], **place}, capture_output=True, text=True, timeout=30)
+    refused = subprocess.run(inside(server), capture_output=True, text=True, timeout=30)
     assert refused.returncode != 0 and "MCP_HTTP_TOKEN" in refused.stderr, refused
-    command, place = inside(server, MCP_HTTP_TOKEN="s3cret")
-    with subprocess.Popen(command, env={"PATH": os.environ["PATH"], **place}, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(inside(server, MCP_HTTP_TOKEN="s3cret"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
         try:
-            until(lambda: healthy(port), "the server in the empty root answers")
-            command, place = inside(check)
-            call(*command, env=place, timeout=patience)
+            until(lambda: healthy(port) or running.poll() is not None, "the server in the empty root answers")
+            assert running.poll() is None, running.stderr.read()
+            call(*inside(check), timeout=patience)
             running.send_signal(signal.SIGTERM)
             assert running.wait(20) == 0, running.stderr.read()
         finally:
             running.kill()
-    command, place = inside(check)
-    gone = subprocess.run(command, env={"PATH": os.environ["PATH"], **place}, capture_output=True, timeout=30)
+    gone = subprocess.run(inside(check), capture_output=True, timeout=30)
     assert gone.returncode == 1, gone
-    return f"as {user}:{group}" if os.geteuid() == 0 else "in a user namespace"
+    return f"as {user}:{group}"
 
 
 print(f"1..{len(passed) + len(failed)}")

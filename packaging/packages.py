@@ -1,6 +1,7 @@
 """Wraps one built binary: a tarball with SHA256SUMS, a Python wheel, an npm package and the context of a container image.
 
-    python3 packaging/packages.py BINARY TARGET FOLDER     # TARGET is a Rust target triple
+    packages.py BINARY TARGET FOLDER    all that this one binary gives; TARGET is a Rust target triple
+    packages.py FOLDER                  the npm package and SHA256SUMS, from the tarballs that several machines put there
 
 Needs nothing but Python's standard library. The same binary and version give the same bytes: names are sorted, times and owners fixed.
 """
@@ -159,24 +160,31 @@ def sums(folder):
     return path
 
 
-def main():
-    if len(sys.argv) != 4 or sys.argv[2] not in PLATFORMS:
-        sys.exit(f"{__doc__}\ntargets: {' '.join(PLATFORMS)}")
-    binary, target, folder = Path(sys.argv[1]).read_bytes(), sys.argv[2], Path(sys.argv[3])
-    folder.mkdir(parents=True, exist_ok=True)
-    made = [release(binary, target, folder), wheel(binary, target, folder)]
-    # The npm package carries what has been built so far: the tarballs beside this one are where the other machines' binaries are.
+def joined(folder):
+    """What is made of all tarballs in `folder` together."""
     binaries = {}
-    for other in sorted(PLATFORMS):
-        archive = folder / f"{NAME}-v{VERSION}-{other}.tar.gz"
-        if archive.is_file():
-            with tarfile.open(archive) as packed:
-                binaries[other] = packed.extractfile(f"{NAME}-v{VERSION}-{other}/{NAME}").read()
-    made.append(npm(binaries, folder))
-    if "linux" in target:
-        made.append(image(binary, folder))
-    made.append(sums(folder))
-    for path in made:
+    for target in sorted(PLATFORMS):
+        base = f"{NAME}-v{VERSION}-{target}"
+        if (folder / f"{base}.tar.gz").is_file():
+            with tarfile.open(folder / f"{base}.tar.gz") as packed:
+                binaries[target] = packed.extractfile(f"{base}/{NAME}").read()
+    return [npm(binaries, folder), sums(folder)]
+
+
+def main():
+    made = []
+    match sys.argv[1:]:
+        case [folder] if any(Path(folder).glob("*.tar.gz")):
+            folder = Path(folder)
+        case [program, target, folder] if target in PLATFORMS:
+            folder = Path(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            binary = Path(program).read_bytes()
+            made = [release(binary, target, folder), wheel(binary, target, folder)]
+            made += [image(binary, folder)] if "linux" in target else []
+        case _:
+            sys.exit(f"{__doc__}\ntargets: {' '.join(PLATFORMS)}")
+    for path in made + joined(folder):
         size = f"{path.stat().st_size:>9} bytes" if path.is_file() else " " * 15
         print(f"{size}  {path}")
 

@@ -7,15 +7,16 @@ FUZZ_SECONDS ?= 600
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2
 
-# A static binary on Linux, on glibc as elsewhere, runs on any distribution and in an empty image.
+# A static binary on Linux, on glibc as elsewhere, runs on any distribution and in an empty image. It asks the kernel for randomness: without the
+# cfg, getrandom looks for a function of a shared libc, and then for /dev/urandom.
 ifneq (,$(findstring linux,$(TARGET)))
-STATIC_FLAGS := -C target-feature=+crt-static -C relocation-model=static
+STATIC_FLAGS := -C target-feature=+crt-static -C relocation-model=static --cfg getrandom_backend="linux_getrandom"
 endif
 
-.PHONY: dist packages deny proxies fuzz fuzz-build static
+.PHONY: static dist packages not-unix deny proxies fuzz
 
 static:
-	RUSTFLAGS="$(STATIC_FLAGS)" $(CARGO) build --release --locked --target $(TARGET)
+	RUSTFLAGS='$(STATIC_FLAGS)' $(CARGO) build --release --locked --target $(TARGET)
 
 dist: static ## tarball, wheel, npm package, image folder and SHA256SUMS in target/dist (Rust, Python 3; 2 min)
 	rm -rf $(DIST)
@@ -23,6 +24,9 @@ dist: static ## tarball, wheel, npm package, image folder and SHA256SUMS in targ
 
 packages: dist ## installs each package into a clean prefix and runs it (Rust, Python 3 with venv, Node 18 with npm; 4 min)
 	python3 packaging/check.py $(DIST) $(TARGET)
+
+not-unix: ## type-checks what Windows compiles, on a machine without its library (Rust; 1 min)
+	packaging/not-unix.sh
 
 # A debug build of the tool: it is built once, and has little to do.
 $(TOOLS)/bin/cargo-deny:

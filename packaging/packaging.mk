@@ -48,7 +48,7 @@ $(TOOLS)/bin/cargo-fuzz:
 fuzz: $(TOOLS)/bin/cargo-fuzz ## every parser against libFuzzer, FUZZ_SECONDS each (Rust, a C++ compiler; 10 min each)
 	@set -e; for target in $$(ls fuzz/fuzz_targets | sed 's/\.rs$$//'); do \
 		echo "== $$target, $(FUZZ_SECONDS) s"; mkdir -p target/fuzz/corpus/$$target; \
-		RUSTC_BOOTSTRAP=1 $(TOOLS)/bin/cargo-fuzz run $$target target/fuzz/corpus/$$target --target $(TARGET) -- \
+		RUSTC_BOOTSTRAP=1 $(TOOLS)/bin/cargo-fuzz run $$target target/fuzz/corpus/$$target --target $(TARGET) --target-dir target/fuzz/build -- \
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 2>target/fuzz/$$target.log \
 			|| { tail -40 target/fuzz/$$target.log; exit 1; }; \
 		grep -E '^(stat::number_of_executed_units|stat::average_exec_per_sec|Done)' target/fuzz/$$target.log; \

@@ -114,7 +114,7 @@ fn carry_out(invocation: Invocation) -> Result<u8> {
         }
         Invocation::Status { logging, pid, json } => {
             logger::install(logging);
-            front::status(pid, json)?;
+            return front::status(pid, json);
         }
         Invocation::Healthcheck { logging, url } => {
             logger::install(logging);

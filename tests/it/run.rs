@@ -6,6 +6,8 @@
 mod builds;
 mod dev;
 mod ending;
+#[cfg(target_os = "linux")]
+mod endurance;
 mod hostile;
 mod reloads;
 

@@ -19,6 +19,9 @@ mod demo;
 mod dispatch;
 mod error;
 mod event;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod guard;
 mod handler;
 #[cfg(all(feature = "run", unix))]

@@ -92,7 +92,7 @@ fn take(conversation: &Conversation, text: String, call: Option<&Call>) -> bool 
     match Incoming::parse(text) {
         Ok(Incoming::One(message)) => take_message(conversation, message, call),
         Ok(Incoming::Batch(parts)) => {
-            parts.into_iter().flatten().fold(false, |done, message| take_message(conversation, message, call) || done)
+            parts.into_iter().flatten().map(|message| take_message(conversation, message, call)).filter(|is_answer| *is_answer).count() > 0
         }
         Err(malformed) => {
             log::warn!("{} sent something that is no message: {}", conversation.url, malformed.error);

@@ -12,8 +12,11 @@ mod http;
 mod modern;
 mod mount;
 mod pitfalls;
+#[cfg(unix)]
+mod run;
 mod sse;
 mod stdio;
 mod streamable;
 mod support;
 mod survive;
+mod transcripts;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 use mcp_http_transport::{
-    ClientRequest, Config, Json, LogLevel, Request, Resource, RpcError, Server, ServerHandle, Service, Session, Tool, ToolError,
+    ClientRequest, Config, Handler, Json, LogLevel, Request, Resource, RpcError, Server, ServerHandle, Service, Session, Tool, ToolError,
     TransportMode, memory,
 };
 use serde_json::{Value, json};
@@ -30,6 +30,7 @@ fn server(cancelled: Sender<()>) -> Server {
             session.progress(1.0, None, None)?;
             session.log(LogLevel::Info, None, json!("heard"))?;
             session.log(LogLevel::Debug, None, json!("too much"))?;
+            session.notify("notifications/message", json!({"level": "error", "data": "by hand"}))?;
             session.notify("notifications/tools/list_changed", json!({}))?;
             Ok("done")
         })
@@ -184,7 +185,7 @@ fn a_call_says_on_its_stream_what_was_asked_for() {
     let mut answer = fixture.send("tools/call", params, &[]);
     assert_eq!(answer.header("x-accel-buffering"), Some("no"));
     assert_eq!(answer.event().unwrap().id, None);
-    assert_eq!(methods(answer), ["notifications/message", "answer"]);
+    assert_eq!(methods(answer), ["notifications/message", "notifications/message", "answer"]);
 }
 
 #[test]
@@ -206,7 +207,8 @@ fn a_client_is_asked_by_the_answer_round_by_round() {
     // Answers that answer nothing are asked for again.
     let again = retry(&first["requestState"], json!({"other": accept("Ada"), "name": 7}))["result"].clone();
     assert_eq!(again["inputRequests"].as_object().unwrap().len(), 1);
-    let forged = second["requestState"].as_str().unwrap().replace(['A', 'B'], "C");
+    let mut forged = second["requestState"].as_str().unwrap().to_owned();
+    forged.replace_range(..1, if forged.starts_with('A') { "B" } else { "A" });
     assert_eq!(retry(&json!(forged), json!({}))["error"]["code"], -32602);
     let both = fixture.tool("both").json()["result"].clone();
     assert_eq!(both["inputRequests"].as_object().unwrap().len(), 2);
@@ -324,4 +326,38 @@ fn a_closure_serves_both_eras() {
     assert_eq!(discovered["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "closure");
     let list: Value = client.call(2, "tools/list", &params, SOON).unwrap().parse().unwrap();
     assert_eq!(list, json!({"tools": [], "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}));
+}
+
+struct Listening(Sender<&'static str>);
+
+impl Handler for Listening {
+    fn handle(&self, request: &Request, _: &Session) -> Result<Json, RpcError> {
+        Err(RpcError::method_not_found(&request.method()))
+    }
+
+    fn opened(&self, _: &Session) {
+        self.0.send("opened").unwrap();
+    }
+
+    fn closed(&self, _: &Session) {
+        self.0.send("closed").unwrap();
+    }
+}
+
+#[test]
+fn a_handler_sees_who_listens_and_nobody_else() {
+    let (told, tells) = bounded(8);
+    let service = Service::start(Listening(told), &Config::new().transport(TransportMode::Http).port(0)).unwrap();
+    let (_, cancelled) = bounded(1);
+    let handle = Server::new("none", "1").handle();
+    let fixture = Fixture { http: Client { address: service.local_addrs()[0] }, service, handle, cancelled };
+    assert_eq!(fixture.refusal("tools/list", json!({})), (404, json!(-32601)));
+    let mut stream = fixture.send("subscriptions/listen", json!({"notifications": {"toolsListChanged": true}}), &[]);
+    // Nothing of what was asked for is there.
+    assert_eq!(stream.message().unwrap()["params"]["notifications"], json!({}));
+    assert_eq!(tells.recv_timeout(SOON), Ok("opened"));
+    drop(stream);
+    assert_eq!(tells.recv_timeout(SOON), Ok("closed"));
+    assert_eq!(fixture.refusal("subscriptions/listen", json!({})), (200, json!(-32602)));
+    assert!(tells.is_empty());
 }

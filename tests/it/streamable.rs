@@ -1,19 +1,22 @@
 //! Streamable HTTP with sessions, up to 2025-11-25.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use mcp_http_transport::{
-    ClientRequest, Config, Json, Limits, Notification, Request, RpcError, Service, Session, TransportMode, initialize_result,
+    ClientRequest, Config, Endpoints, Json, Limits, Notification, Reply, Request, RpcError, Service, Session, TransportMode,
+    initialize_result,
 };
 use serde_json::{Value, json};
+use tiny_http::{Header, Method};
 
 use crate::http::{Answer, Client, SOON};
 
 /// A handler with whatever these tests need. What is sent on `go` lets waiting calls go on.
 struct Handler {
     go: Receiver<()>,
-    kept: std::sync::Mutex<Vec<Session>>,
+    kept: Mutex<Vec<Session>>,
 }
 
 impl mcp_http_transport::Handler for Handler {
@@ -71,7 +74,7 @@ fn config() -> Config {
 
 fn start(config: &Config) -> Fixture {
     let (go, waiting) = bounded(16);
-    let service = Service::start(Handler { go: waiting, kept: Default::default() }, config).unwrap();
+    let service = Service::start(Handler { go: waiting, kept: Mutex::default() }, config).unwrap();
     let http = Client { address: service.local_addrs()[0] };
     Fixture { service, http, go }
 }
@@ -292,6 +295,8 @@ fn what_a_broken_stream_missed_is_replayed_on_the_next() {
     assert_eq!(all.event(), Some(first));
     // An id that is not of this session points nowhere.
     let other = fixture.initialize("2025-11-25");
+    assert!(other.get().event().is_some());
+    assert_eq!(other.call("change").status, 200);
     let mut fresh = other.with("GET", &[("Last-Event-ID", &seen)], "");
     assert_eq!(fresh.event().unwrap().data.as_deref(), Some(""));
     assert_eq!(other.with("GET", &[("Last-Event-ID", "no id at all")], "").status, 200);
@@ -448,4 +453,28 @@ fn the_end_of_the_server_is_the_end_of_its_streams() {
     fixture.service.stop(SOON);
     assert_eq!(stream.event(), None);
     assert_eq!(asking.messages().last().unwrap()["error"]["code"], -32603);
+}
+
+#[test]
+fn without_a_socket_it_is_the_same() {
+    let (_go, waiting) = bounded(1);
+    let endpoints = Endpoints::new(Handler { go: waiting, kept: Mutex::default() }, &config()).unwrap();
+    let post = |further: &[(&str, &str)], body: String| {
+        let headers = [("Host", "localhost"), ("Content-Type", "application/json")];
+        let headers: Vec<_> = headers.iter().chain(further).map(|(name, value)| Header::from_bytes(*name, *value).unwrap()).collect();
+        endpoints.answer(&Method::Post, "/mcp", &headers, body.into_bytes())
+    };
+    let initialize = request(0, "initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
+    let Reply::Full(begun) = post(&[], initialize) else { panic!("a stream") };
+    let id = begun.headers.iter().find(|header| header.field.equiv("Mcp-Session-Id")).unwrap().value.to_string();
+    let session = [("Mcp-Session-Id", &*id)];
+    let Reply::Full(quiet) = post(&session, request(1, "quiet", json!({}))) else { panic!("a stream") };
+    assert_eq!(serde_json::from_slice::<Value>(&quiet.body).unwrap()["result"]["said"], "nothing else");
+    let Reply::Full(accepted) = post(&session, notification("notifications/initialized")) else { panic!("a stream") };
+    assert_eq!((accepted.status.0, accepted.body.len()), (202, 0));
+    let progress = request(2, "progress", json!({"_meta": {"progressToken": 1}}));
+    let Reply::Stream(mut stream) = post(&session, progress) else { panic!("no stream") };
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut text).unwrap();
+    assert_eq!((text.matches("notifications/progress").count(), text.matches("\"steps\":3").count()), (3, 1));
 }

@@ -234,6 +234,10 @@ impl Outlet for Lines {
         }
         Ok(())
     }
+
+    fn is_listening(&self) -> bool {
+        lock(&self.table).own.iter().any(|line| line.is_open())
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

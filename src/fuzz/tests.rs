@@ -31,6 +31,10 @@ fn feed(property: fn(&[u8]), rounds: usize, parts: &[&str]) {
 #[test]
 fn http1_keeps_its_property() {
     let parts = [
+        // Whole ones, which chance seldom makes.
+        "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello",
+        "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n10;x\r\n0123456789abcdef\r\n0\r\nTrail: er\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: h\r\n",
         "POST /mcp?session_id=a%20b HTTP/1.1\r\nHost: localhost:1\r\n",
         "GET http://h/ HTTP/1.0\r\n",

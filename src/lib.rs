@@ -9,6 +9,8 @@ mod child;
 #[doc(hidden)]
 pub mod cli;
 mod config;
+#[cfg(feature = "run")]
+mod connect;
 mod connection;
 #[cfg(all(feature = "run", unix))]
 mod control;

@@ -194,6 +194,7 @@ impl Controlled for Front {
             since: self.since,
             sessions: hold.sessions,
             children: hold.children,
+            generation: hold.generation,
             live_since: hold.live_since,
             last_error: hold.last_error,
             reloads: self.reports.list().into_iter().map(|report| Past { at: report.at, live: report.live, text: report.text }).collect(),

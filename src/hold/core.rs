@@ -126,6 +126,7 @@ impl Core {
     /// A client left: what it waits for ends, and a child that nobody uses any more as well.
     pub(super) fn leave(&mut self, seat: u64, now: Instant) {
         let Some(gone) = self.seats.remove(&seat) else { return };
+        self.held.iter().filter(|held| held.seat == seat).for_each(|held| held.outlet.ended(held.message.id()));
         self.held.retain(|held| held.seat != seat);
         let open: Vec<u64> =
             self.waits.iter().filter(|(_, wait)| matches!(wait, Wait::Call(call) if call.seat == seat)).map(|(id, _)| *id).collect();

@@ -235,7 +235,7 @@ impl Core {
         let waiting =
             self.held.iter().position(|held| held.seat == seat && held.message.id() == &*id && held.message.method() != "initialize");
         if let Some(at) = waiting {
-            self.held.remove(at);
+            self.held.remove(at).iter().for_each(|held| held.outlet.ended(&id));
             return self.mind_quiet();
         }
         let open = self.waits.iter().find(|(_, wait)| matches!(wait, Wait::Call(call) if call.seat == seat && call.id == id));
@@ -247,6 +247,7 @@ impl Core {
     /// Forgets a call and tells its child. What the child answers all the same finds nobody.
     pub(super) fn cancel_at_child(&mut self, id: u64, message: Option<Message>, now: Instant) {
         let Some(Wait::Call(call)) = self.waits.remove(&id) else { return };
+        call.outlet.ended(&call.id);
         let number = id.to_string();
         let message = match message {
             Some(message) => match message.find(&["requestId"]).map(|part| json::span(message.as_str(), part)) {

@@ -33,8 +33,12 @@ use crate::serve::serve_back;
 use crate::workers::Workers;
 use conversation::Conversation;
 pub(crate) use headers::Header;
+#[cfg(any(test, fuzzing))]
+pub(crate) use inbox::check as check_answers;
 use link::Line;
 pub(crate) use url::Url;
+#[cfg(any(test, fuzzing))]
+pub(crate) use url::check as check_url;
 
 /// Messages under way at once; each has a thread.
 const MESSAGES: usize = 256;

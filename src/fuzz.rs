@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 
+use crate::base64;
 use crate::config::{Dotenv, Sources};
+#[cfg(feature = "run")]
+use crate::event;
 use crate::http1::{Framing, Head, Limits, Reader, Refusal, Source};
 use crate::line::{self, Line};
 use crate::message::{Incoming, Malformed, Message};
@@ -185,5 +188,50 @@ pub fn glob(data: &[u8]) {
     // The slow one takes a table of line x path.
     if line.len() <= 200 && path.len() <= 200 {
         crate::watch::check_glob(line, path);
+    }
+}
+
+/// An event stream: however it is cut, the same events come out, none longer than the limit, and all end in what came.
+#[cfg(feature = "run")]
+pub fn events(data: &[u8]) {
+    const LIMIT: usize = 64;
+    let (piece, bytes) = size(data);
+    let decode = |piece: usize| {
+        let mut decoder = event::Decoder::new(LIMIT);
+        let mut events = Vec::new();
+        let end = bytes.chunks(piece).try_for_each(|part| decoder.feed(part, &mut events));
+        (events, end, decoder.last_id().to_owned(), decoder.retry())
+    };
+    let whole = decode(bytes.len().max(1));
+    assert_eq!(whole, decode(piece), "in pieces of {piece}");
+    for event in &whole.0 {
+        // A byte that is no UTF-8 becomes a character of three.
+        assert!(!event.name.is_empty() && event.name.len() <= 3 * LIMIT && event.data.len() <= 3 * LIMIT);
+        assert!(!event.data.contains('\r') && !event.name.contains(['\r', '\n']));
+    }
+}
+
+/// Answers of a server to `connect`: wherever reads end the same come out.
+#[cfg(feature = "run")]
+pub fn answers(data: &[u8]) {
+    let (piece, bytes) = size(data);
+    let read = |piece| crate::connect::check_answers(Pieces { bytes, piece, reads: 0 });
+    assert_eq!(read(usize::MAX), read(piece), "in pieces of {piece}");
+}
+
+/// URLs: a base and, on the next line, a reference of the server's.
+#[cfg(feature = "run")]
+pub fn url(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (base, reference) = text.split_once('\n').unwrap_or((text, ""));
+    crate::connect::check_url(base, reference);
+    crate::connect::check_url("http://localhost:3000/base/mcp?key=1", text);
+}
+
+/// Base64: no two texts stand for the same bytes.
+pub fn base64(data: &[u8]) {
+    assert_eq!(base64::decode(&base64::encode(data)).as_deref(), Some(data));
+    if let Some((text, bytes)) = std::str::from_utf8(data).ok().and_then(|text| Some((text, base64::decode(text)?))) {
+        assert_eq!(base64::encode(&bytes), text);
     }
 }

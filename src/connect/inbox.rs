@@ -269,5 +269,25 @@ pub(super) fn after(time: Option<Duration>) -> Instant {
     Instant::now() + time.unwrap_or(Duration::from_secs(365 * 24 * 3600))
 }
 
+/// Asserts that the answers in what `source` gives are framed in one way: wherever reads end, the same come out. Says which.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn check(source: impl Source) -> String {
+    let mut inbox = Inbox::new(source);
+    let mut found = String::new();
+    loop {
+        let read = inbox.head(after(None)).and_then(|(head, mut body)| {
+            let mut bytes = Vec::new();
+            while inbox.body(&mut body, &mut bytes, after(None))? {}
+            assert!(body == Body::Ended && (100..1000).contains(&head.status));
+            Ok((head, bytes))
+        });
+        match read {
+            Ok((head, bytes)) => found += &format!("{head:?} {bytes:?}\n"),
+            // Which of several faults is seen first depends on what is there.
+            Err(why) => return format!("{found}{:?}", why.kind()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

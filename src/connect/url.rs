@@ -137,6 +137,19 @@ fn without_dots(path: &str) -> String {
     format!("/{}", kept.join("/"))
 }
 
+/// Asserts that what `reference` points to, seen from `base`, can be sent in a request as it is, and means the same when it is read again.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn check(base: &str, reference: &str) {
+    let Ok(base) = Url::parse(base) else { return };
+    for url in [Some(base.clone()), base.join(reference)].into_iter().flatten() {
+        let (authority, target) = (url.authority(), url.target());
+        assert!(target.starts_with('/') && authority.bytes().chain(target.bytes()).all(|byte| byte.is_ascii_graphic()));
+        assert!(!authority.contains(['/', '?', '#', '@', '\\']), "{authority}");
+        let scheme = if url.is_https { "https" } else { "http" };
+        assert_eq!(Url::read(&format!("{scheme}://{authority}{target}")).as_ref(), Some(&url));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

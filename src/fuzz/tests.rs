@@ -31,6 +31,10 @@ fn feed(property: fn(&[u8]), rounds: usize, parts: &[&str]) {
 #[test]
 fn http1_keeps_its_property() {
     let parts = [
+        // Whole ones, which chance seldom makes.
+        "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello",
+        "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n10;x\r\n0123456789abcdef\r\n0\r\nTrail: er\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: h\r\n",
         "POST /mcp?session_id=a%20b HTTP/1.1\r\nHost: localhost:1\r\n",
         "GET http://h/ HTTP/1.0\r\n",
@@ -107,4 +111,86 @@ fn dotenv_keeps_its_property() {
 fn glob_keeps_its_property() {
     let parts = ["*", "**", "/", "**/", "/**", "?", "[a-c]", "[!a]", "[", "]", "\\", "a", "b", "c", "ab", "!", "#", " ", "\n", "\n", "\n"];
     feed(glob, 60_000, &parts);
+}
+
+#[cfg(feature = "run")]
+#[test]
+fn events_keep_their_property() {
+    let parts = [
+        "data: ",
+        "data",
+        "data:x\n\n",
+        "event: ",
+        "id: 1\n",
+        "retry: 5\n",
+        ":",
+        "\n",
+        "\r",
+        "\r\n",
+        "\n\n",
+        "\u{feff}",
+        "é",
+        "12345678",
+        "\0",
+    ];
+    feed(events, 20_000, &parts);
+}
+
+#[cfg(feature = "run")]
+#[test]
+fn answers_keep_their_property() {
+    let parts = [
+        // Whole ones, which chance seldom makes.
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n10;x\r\n0123456789abcdef\r\n0\r\nTrail: er\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.0 200 OK\r\n\r\nuntil the end",
+        "HTTP/1.1 202\r\n",
+        "Connection: close\r\n",
+        "Content-Length: 5\r\n",
+        "\r\n",
+        "\r",
+        "\n",
+        "hello",
+        "0",
+        ":",
+    ];
+    feed(answers, 20_000, &parts);
+}
+
+#[cfg(feature = "run")]
+#[test]
+fn urls_keep_their_property() {
+    let parts = [
+        "http://",
+        "https://",
+        "//",
+        "/",
+        "a",
+        "localhost",
+        ":",
+        "80",
+        "[",
+        "]",
+        "::1",
+        "?",
+        "#",
+        "@",
+        ".",
+        "..",
+        "/../",
+        "%2f",
+        "\\",
+        " ",
+        "\n",
+        "é",
+        "=",
+    ];
+    feed(url, 40_000, &parts);
+}
+
+#[test]
+fn base64_keeps_its_property() {
+    feed(base64, 20_000, &["Zm9v", "Zg==", "Zm8=", "=", "A", "/", "+", "-", "\n"]);
 }

@@ -5,6 +5,7 @@
 
 mod commands;
 mod flags;
+mod front;
 mod health;
 mod help;
 mod logger;
@@ -15,10 +16,11 @@ mod tests;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use lexopt::Arg;
 
-use crate::config::{self, Config, Dotenv, RunConfig, Sources};
+use crate::config::{self, Allowed, Config, Dotenv, RunConfig, Sources};
 use crate::demo;
 use crate::error::{Error, Result};
 use crate::serve::serve;
@@ -47,7 +49,10 @@ pub(crate) enum Invocation {
     /// Nothing was asked for: print this text on stderr, and fail.
     Usage(String),
     Version,
-    Demo(Settings),
+    Demo {
+        settings: Settings,
+        run: RunConfig,
+    },
     Run {
         settings: Settings,
         run: RunConfig,
@@ -57,16 +62,27 @@ pub(crate) enum Invocation {
         logging: Logging,
         url: String,
     },
+    /// Have a front reload.
+    Reload {
+        pid: Option<u32>,
+        timeout: Duration,
+    },
+    /// Ask a front what is going on.
+    Status {
+        pid: Option<u32>,
+        json: bool,
+    },
 }
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    front::exec_step();
     let done = parse(std::env::args_os().skip(1), &config::process_env, Dotenv::read()).and_then(|invocation| {
         if let Invocation::Usage(text) = invocation {
             say(&mut io::stderr(), &text);
             return Ok(2);
         }
-        carry_out(invocation).map(|()| 0)
+        carry_out(invocation)
     });
     ExitCode::from(done.unwrap_or_else(|error| {
         logger::fatal(NAME, &error);
@@ -74,25 +90,32 @@ pub fn main() -> ExitCode {
     }))
 }
 
-fn carry_out(invocation: Invocation) -> Result<()> {
+/// Does it, and says with which status to exit.
+fn carry_out(invocation: Invocation) -> Result<u8> {
     match invocation {
         Invocation::Help(text) => say(&mut io::stdout(), &text),
         Invocation::Usage(text) => say(&mut io::stderr(), &text),
         Invocation::Version => say(&mut io::stdout(), &format!("{NAME} {}\n", env!("CARGO_PKG_VERSION"))),
-        Invocation::Demo(settings) => {
+        Invocation::Demo { settings, run } => {
             settings.start_log();
-            serve(demo::server(), &settings.config)?;
+            if settings.config.dev_mode == Some(true) {
+                front::of_demo(&settings.config, &run)?;
+            } else {
+                serve(demo::server(), &settings.config)?;
+            }
         }
         Invocation::Run { settings, run, command } => {
             settings.start_log();
-            return Err(Error::usage(format!("run is not wired yet: {command:?}, watching {:?}", run.watch)));
+            front::run(&settings.config, &run, command)?;
         }
         Invocation::Healthcheck { logging, url } => {
             logger::install(logging);
             health::check(&url)?;
         }
+        Invocation::Reload { pid, timeout } => return front::reload(pid, timeout),
+        Invocation::Status { pid, json } => return front::status(pid, json),
     }
-    Ok(())
+    Ok(0)
 }
 
 impl Settings {
@@ -125,7 +148,7 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>, env: &dyn Fn(&str) -> 
         Some(Arg::Value(word)) => commands::find(&word)?,
         Some(flag) => return Err(Error::usage(format!("{} comes after a command: {NAME} -h lists them", spelled(&flag)))),
     };
-    let mut given = Given { sources: Sources::new(env, dotenv), run: RunConfig::new(), operands: Vec::new() };
+    let mut given = Given { sources: Sources::new(env, dotenv), run: RunConfig::new(), operands: Vec::new(), own: Vec::new() };
     loop {
         match parser.next().map_err(misuse)? {
             None => break,
@@ -159,6 +182,8 @@ struct Given<'a> {
     sources: Sources<'a>,
     run: RunConfig,
     operands: Vec<OsString>,
+    /// Flags that only their command knows, with their values.
+    own: Vec<(&'static Flag, OsString)>,
 }
 
 impl Given<'_> {
@@ -180,8 +205,18 @@ impl Given<'_> {
                 Ok(())
             }
             Effect::Run(set) => set(&mut self.run, &value).map_err(|allowed| flag.refuse(&value, allowed)),
+            Effect::Own => {
+                self.own.push((flag, value));
+                Ok(())
+            }
             Effect::Help | Effect::Version | Effect::Nothing => Ok(()),
         }
+    }
+
+    /// The value of a flag that only its command knows, read by `read`; the last one counts.
+    fn own<T>(&self, long: &str, read: impl Fn(&str) -> std::result::Result<T, Allowed>) -> Result<Option<T>> {
+        let Some((flag, value)) = self.own.iter().rev().find(|(flag, _)| flag.long == long) else { return Ok(None) };
+        read(value.to_str().unwrap_or_default()).map(Some).map_err(|allowed| flag.refuse(value, allowed))
     }
 
     fn settings(&self) -> Result<Settings> {

@@ -22,6 +22,8 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 
 pub(crate) use dotenv::Dotenv;
+#[cfg(feature = "run")]
+pub(crate) use dotenv::env_file;
 pub use limits::Limits;
 #[cfg(feature = "run")]
 pub use run::RunConfig;

@@ -1,5 +1,4 @@
 //! The hold: keeps each client's session while the server process behind it changes.
-#![allow(dead_code, reason = "used by the front")]
 
 mod canary;
 mod core;
@@ -30,7 +29,7 @@ use crate::connection::{Back, Client, Link};
 use crate::error::Result;
 use crate::rpc_error::RpcError;
 use crate::version::Version;
-use group::{Group, Seated};
+use group::{CLOSE_STDIN_WAIT, Group, Seated};
 use starter::Starter;
 use timer::Timer;
 
@@ -179,6 +178,11 @@ impl Hold {
         Ok(hold)
     }
 
+    /// Where builds are started, too: one thread spawns everything.
+    pub(crate) fn spawner(&self) -> &Spawner {
+        self.starter.spawner()
+    }
+
     /// What is started from now on: the environment file may have changed.
     pub(crate) fn set_command(&self, command: CommandLine) {
         self.starter.set_command(watched(command, &self.settings));
@@ -251,8 +255,7 @@ impl Hold {
         for group in self.groups() {
             group.with(core::Core::close);
         }
-        self.starter.drop_ahead();
-        let ladder = Ladder { close_stdin_wait: Duration::from_secs(1), term_wait: self.settings.stop_timeout };
+        let ladder = Ladder { close_stdin_wait: CLOSE_STDIN_WAIT, term_wait: self.settings.stop_timeout };
         let left = self.starter.spawner().stop_all(ladder);
         if left > 0 {
             log::error!("{left} servers cannot be ended");
@@ -302,7 +305,9 @@ impl Hold {
     fn make_room(&self, group: &Arc<Group>) -> bool {
         let mut others: Vec<_> = self.groups().into_iter().filter(|other| other.id != group.id).collect();
         others.retain(|other| other.with(|core, _| core.kids.iter().any(|kid| kid.process.is_some() && kid.phase != Phase::Stopping)));
-        if others.len() < self.settings.max_children || group.with(|core, _| core.kids.len() > 1) {
+        if others.len() < self.settings.max_children
+            || group.with(|core, _| core.kids.iter().filter(|kid| kid.phase != Phase::Stopping).count() > 1)
+        {
             return true;
         }
         others.sort_by_cached_key(|other| other.with(|core, _| core.last()));
@@ -310,7 +315,20 @@ impl Hold {
     }
 
     fn report(&self, group: u64, report: Report) {
-        let canary = self.lock().canary.clone();
+        let canary = {
+            let mut state = self.lock();
+            match &report {
+                Report::Ready { .. } => {
+                    state.live_since.get_or_insert_with(SystemTime::now);
+                    if !matches!(state.verdict, Some(Verdict::NotLive { .. })) {
+                        state.last_error = None;
+                    }
+                }
+                Report::Failed { why, output, .. } => state.last_error = Some(format!("{why}\n{}", note::end_of(output))),
+                Report::Compared { .. } | Report::Gone => {}
+            }
+            state.canary.clone()
+        };
         if let Some((_, reports)) = canary.filter(|(id, _)| *id == group || matches!(report, Report::Compared { .. })) {
             // Who waits reads; there are a handful at most.
             let _ = reports.try_send(report);

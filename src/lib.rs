@@ -9,6 +9,8 @@ mod child;
 pub mod cli;
 mod config;
 mod connection;
+#[cfg(all(feature = "run", unix))]
+mod control;
 #[cfg(feature = "run")]
 mod demo;
 mod dispatch;
@@ -23,7 +25,11 @@ mod identity;
 mod json;
 mod line;
 mod message;
+#[cfg(feature = "run")]
+mod reload;
 mod rpc_error;
+#[cfg(all(feature = "run", unix))]
+mod run;
 mod serve;
 mod server;
 mod slots;
@@ -43,6 +49,8 @@ pub use handler::{AskError, ClientRequest, Handler, LogLevel, Notification, Requ
 pub use json::Json;
 pub use message::{Kind, Message};
 pub use rpc_error::RpcError;
+#[cfg(all(feature = "run", unix))]
+pub use run::dev;
 pub use serve::{Service, serve};
 pub use server::{
     Args, Blob, Completion, CompletionArgument, CompletionRef, Content, Prompt, PromptMessage, PromptResult, ReadResult, Resource,

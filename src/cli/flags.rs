@@ -30,6 +30,8 @@ pub(super) enum Effect {
     Variable(&'static str),
     /// Takes no value, and sets what this variable sets to this text.
     Fixed(&'static str, &'static str),
+    /// Its command looks at the value.
+    Own,
     /// Has no variable.
     Run(fn(&mut RunConfig, &OsStr) -> Result<(), Allowed>),
     Help,
@@ -58,6 +60,10 @@ impl Flag {
         set: fn(&mut RunConfig, &OsStr) -> Result<(), Allowed>,
     ) -> Flag {
         Flag { long, value, default, help, effect: Effect::Run(set), ..Flag::EMPTY }
+    }
+
+    const fn own(long: &'static str, value: Option<&'static str>, default: &'static str, help: &'static str) -> Flag {
+        Flag { long, value, default, help, effect: Effect::Own, ..Flag::EMPTY }
     }
 
     const fn short(self, short: char) -> Flag {
@@ -171,6 +177,12 @@ pub(super) const RUN: &[Flag] = &[
     Flag::run("--no-note", None, "", "say nothing in tool results about an edit that is not live", |run, _| put(&mut run.note, Ok(false))),
     Flag::switch("--dev-tools", "MCP_DEV_TOOLS", "1", "add the tools dev_status and dev_call"),
 ];
+
+/// For what asks a front.
+pub(super) const ASK: &[Flag] =
+    &[Flag::own("--pid", Some("N"), "the front that runs here or in the nearest directory above", "the process id of the front")];
+pub(super) const RELOAD: &[Flag] = &[Flag::own("--timeout", Some("D"), "60s", "how long to wait for the outcome")];
+pub(super) const STATUS: &[Flag] = &[Flag::own("--json", None, "", "as JSON")];
 
 fn text_of(value: &OsStr) -> Result<&str, Allowed> {
     value.to_str().filter(|text| !text.is_empty()).ok_or("text that is not empty, in UTF-8")

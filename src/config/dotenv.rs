@@ -102,6 +102,26 @@ impl Dotenv {
     }
 }
 
+/// All variables of an environment file, for a child. One that is defined twice is there twice.
+#[cfg(feature = "run")]
+pub(crate) fn env_file(path: &Path) -> Result<Vec<(String, String)>> {
+    let text = read_file(path).map_err(|why| Error::file("cannot read the environment file", path, why))?;
+    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let (entry, next) = entry(rest);
+        rest = next;
+        match entry {
+            Some((name, Some(value))) => found.push((name.to_owned(), value)),
+            Some((name, None)) => {
+                return Err(Error::setting(format!("{name} in {}", path.display()), "(unreadable)", "in quotes that are closed"));
+            }
+            None => {}
+        }
+    }
+    Ok(found)
+}
+
 fn read_file(path: &Path) -> io::Result<String> {
     let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
     // Asked before it is opened: opening a named pipe would wait for its writer.

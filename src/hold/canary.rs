@@ -26,7 +26,7 @@ pub(super) fn swap(hold: &Hold, save: Save) -> Swapped {
     loop {
         let canary = choose(hold);
         if canary.is_trial && hold.settings.stop_first {
-            hold.starter.drop_ahead();
+            hold.starter.end_ahead(hold.settings.stop_timeout);
         }
         hold.lock().canary = Some((canary.id, reports.clone()));
         canary.with(|core, now| core.swap(save.number, now));
@@ -38,10 +38,13 @@ pub(super) fn swap(hold: &Hold, save: Save) -> Swapped {
         let Some(swapped) = swapped else { continue };
         match &swapped {
             Swapped::Live { .. } if canary.is_trial && hold.starter.ahead_is_running().is_some() => hold.first_child(),
-            Swapped::Live { .. } => {}
             // The address is that of the one that waits for the first client, and is in nobody's way any more.
-            Swapped::Failed { output, .. } if canary.is_trial && says_address_in_use(output) && hold.starter.drop_ahead() => continue,
-            Swapped::Failed { why, output, .. } => hold.lock().last_error = Some(format!("{why}\n{}", super::note::end_of(output))),
+            Swapped::Failed { output, .. }
+                if canary.is_trial && says_address_in_use(output) && hold.starter.end_ahead(hold.settings.stop_timeout) =>
+            {
+                continue;
+            }
+            Swapped::Live { .. } | Swapped::Failed { .. } => {}
         }
         return swapped;
     }

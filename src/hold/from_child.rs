@@ -13,6 +13,8 @@ use crate::json;
 use crate::message::{self, Incoming, Message};
 use crate::rpc_error::RpcError;
 
+/// Characters shown of a line that is no message.
+const SHOWN: usize = 80;
 /// Messages kept of a child that speaks before it is ready.
 const MAX_EARLY: usize = 64;
 /// Questions of one child that the client has not answered.
@@ -20,24 +22,24 @@ const MAX_ASKS: usize = 1024;
 /// Tasks whose maker is known.
 const MAX_TASKS: usize = 4096;
 
-impl Core {
-    /// A line of a child's stdout.
-    pub(super) fn line(&mut self, number: u64, line: String, now: Instant) {
-        let start: String = line.chars().take(200).collect();
-        match Incoming::parse(line) {
-            Ok(Incoming::One(message)) => self.hear(number, message, now),
-            Ok(Incoming::Batch(messages)) => {
-                for message in messages {
-                    match message {
-                        Ok(message) => self.hear(number, message, now),
-                        Err(malformed) => log::warn!("dropped: the server wrote what is no message: {}", malformed.error),
-                    }
+/// Reads a line of a child's stdout. What is no message is said and dropped: a stray `print` must not end a session.
+pub(super) fn read(line: String, mut hear: impl FnMut(Message)) {
+    let start: String = line.chars().take(SHOWN).collect();
+    match Incoming::parse(line) {
+        Ok(Incoming::One(message)) => hear(message),
+        Ok(Incoming::Batch(messages)) => {
+            for message in messages {
+                match message {
+                    Ok(message) => hear(message),
+                    Err(_) => log::warn!("dropped: the server wrote to its stdout what is no message: {start:?}"),
                 }
             }
-            Err(_) => log::warn!("dropped: the server wrote to its stdout what is no message: {start:?}"),
         }
+        Err(_) => log::warn!("dropped: the server wrote to its stdout what is no message: {start:?}"),
     }
+}
 
+impl Core {
     /// A line of so many bytes was too long and is lost. If the child has but one call, that was its answer.
     pub(super) fn oversized(&mut self, number: u64, size: usize, now: Instant) {
         log::error!("dropped: a line of {size} bytes from the server is too long");

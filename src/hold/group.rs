@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::core::Core;
+use super::from_child;
 use super::parts::{Act, unavailable};
 use super::{Hold, HoldSettings};
 use crate::child::{ChildEvent, Ladder, SendError};
@@ -12,7 +13,7 @@ use crate::message::{Kind, Message};
 use crate::version::Version;
 
 /// From closing a server's stdin to SIGTERM.
-const CLOSE_STDIN_WAIT: Duration = Duration::from_secs(1);
+pub(super) const CLOSE_STDIN_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Group {
     pub id: u64,
@@ -47,7 +48,7 @@ impl Group {
     /// Something came from the child `number`.
     pub(super) fn told(self: &Arc<Group>, number: u64, event: ChildEvent) {
         match event {
-            ChildEvent::Line(line) => self.with(|core, now| core.line(number, line, now)),
+            ChildEvent::Line(line) => from_child::read(line, |message| self.with(|core, now| core.hear(number, message, now))),
             ChildEvent::Exited(exit) => self.with(|core, now| core.exited(number, &exit, now)),
             ChildEvent::Oversized(size) => self.with(|core, now| core.oversized(number, size, now)),
             ChildEvent::Stderr(_) => {}

@@ -12,12 +12,16 @@ const MAX_CALLS: usize = 256;
 const MAX_BYTES: usize = 8 << 20;
 
 impl Core {
-    /// Whether a call can go to the current child.
+    /// Whether a call can go to the current child: it has the save; or nobody will ever have it; or the wait for it is over. A save that is live
+    /// elsewhere is not waited for so long: it is being started here.
     pub(super) fn may_go(&self, held: &Held, now: Instant) -> bool {
         let Some(kid) = self.current() else { return false };
         let known = kid.save.max(self.settled).max(self.gave_up);
-        // With --stop-first the child is about to go, and takes no more calls.
-        held.need <= known || now >= held.since + self.rules.hold
+        held.need <= known || (held.need > self.live && now >= held.since + self.rules.hold) || self.is_late(held, now)
+    }
+
+    fn is_late(&self, held: &Held, now: Instant) -> bool {
+        self.rules.start_timeout.is_some_and(|timeout| now >= held.since + timeout)
     }
 
     /// Has a call wait, or refuses it.
@@ -34,7 +38,7 @@ impl Core {
     /// Lets go whatever can go, and refuses what has waited too long.
     pub(super) fn pump(&mut self, now: Instant) {
         while let Some(first) = self.held.front() {
-            let is_late = self.rules.start_timeout.is_some_and(|timeout| now >= first.since + timeout);
+            let is_late = self.is_late(first, now);
             let is_first_word = first.message.method() == "initialize";
             if self.may_go(first, now) {
                 let Some(held) = self.held.pop_front() else { return };
@@ -65,7 +69,7 @@ impl Core {
     pub(super) fn held_deadline(&self) -> Option<Instant> {
         let first = self.held.front()?;
         let too_late = self.rules.start_timeout.map(|timeout| first.since + timeout);
-        let to_the_old = self.current.map(|_| first.since + self.rules.hold);
+        let to_the_old = self.current.filter(|_| first.need > self.live).map(|_| first.since + self.rules.hold);
         [too_late, to_the_old].into_iter().flatten().min()
     }
 

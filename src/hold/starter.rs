@@ -2,14 +2,15 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Hold;
-use super::group::Group;
+use super::group::{CLOSE_STDIN_WAIT, Group};
 use super::parts::unavailable;
 use super::process::{Permit, Process, Wire};
-use crate::child::{Child, CommandLine, Spawner, is_text_busy};
+use crate::child::{Child, CommandLine, Ladder, Spawner, is_text_busy};
 use crate::error::{Error, Result};
 
 /// Children that are started and not ready, in the whole front.
@@ -79,22 +80,25 @@ impl Starter {
         }
     }
 
-    /// Starts one child for the first client to come; one that waits already is replaced.
+    /// Starts one child for the first client to come, in place of one that waits already.
     pub(super) fn start_ahead(&self, save: u64) -> Result<()> {
         self.wants_ahead.store(true, Ordering::Release);
-        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        // The one before is killed as it is dropped; nobody ever spoke to it.
-        *ahead = None;
+        self.end_ahead(Duration::ZERO);
         let wire = Arc::<Wire>::default();
         let theirs = Arc::clone(&wire);
         let child = self.spawner.spawn(&self.command(), move |event| theirs.tell(event))?;
-        *ahead = Some(Ahead { child: Arc::new(child), wire, save });
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(Ahead { child: Arc::new(child), wire, save });
         Ok(())
     }
 
-    /// Ends the one that waits; true when there was one.
-    pub(super) fn drop_ahead(&self) -> bool {
-        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    /// Ends the one that waits, within `patience` and a second by itself, and waits for that; true when there was one.
+    pub(super) fn end_ahead(&self, patience: Duration) -> bool {
+        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(ahead) = ahead else { return false };
+        ahead.child.stop(Ladder { close_stdin_wait: CLOSE_STDIN_WAIT, term_wait: patience });
+        // Killed as it is dropped, if it is still there.
+        ahead.child.wait(CLOSE_STDIN_WAIT + patience);
+        true
     }
 
     /// Whether the one that is to wait for the first client runs; none when none is to.

@@ -234,7 +234,8 @@ fn the_same_for_the_child_that_waits_for_the_first_client() {
 
 #[test]
 fn sessions_that_were_silent_get_the_new_code_with_their_next_call() {
-    let front = front(json!({"name": "v1"}));
+    // Without any hold: what is live is waited for all the same.
+    let front = front_with(json!({"name": "v1"}), |settings| settings.hold = Duration::ZERO);
     let (active, silent) = (front.session(), front.session());
     assert_eq!(silent.version(), "v1");
     let group = front.hold.groups().remove(1);
@@ -249,6 +250,7 @@ fn sessions_that_were_silent_get_the_new_code_with_their_next_call() {
     assert_eq!(front.traced("v2 start"), 1);
     assert_eq!(silent.version(), "v2", "never the old code");
     assert_eq!(front.traced("v2 start"), 2);
+    assert!(front.hold.status().live_since.is_some() && front.hold.status().last_error.is_none());
 }
 
 #[test]

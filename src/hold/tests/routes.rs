@@ -80,6 +80,9 @@ fn answers_progress_and_cancellations_find_the_child_that_holds_the_id() {
     client.say(json!({"id": value(&old_question)["id"], "error": {"code": 1, "message": "no"}}));
     assert_eq!(client.result(new), r#"v2 {"n": 2}"#);
     assert_eq!(client.result(old), r#"v1 {"code": 1, "message": "no"}"#);
+    let slow = client.start("slow", json!({"seconds": 5, "steps": 500}));
+    client.tell("notifications/cancelled", json!({"requestId": slow, "reason": "enough"}));
+    until("the child knows which call is meant", || front.traced("v2 stopped") == 1);
     let slow = client.start("slow", json!({"seconds": 5, "steps": 1000}));
     until("v2 has it", || front.trace().iter().any(|line| line.starts_with("v2") && line.contains("1000")));
     changes(front.reload(json!({"name": "v3"})));

@@ -151,7 +151,7 @@ impl Stage {
     }
 
     pub(super) fn line(&mut self, kid: u64, line: &str) {
-        self.core.line(kid, line.to_owned(), self.now);
+        super::super::from_child::read(line.to_owned(), |message| self.core.hear(kid, message, self.now));
         self.act();
     }
 

@@ -1,0 +1,372 @@
+//! What to do when files change: a state machine without clock, process or channel.
+//!
+//! One **cycle** brings one state of the files to life:
+//! 1. *Settling*: the watcher looks until nothing moves any more.
+//! 2. *Building*, where there is a build. A newer change cancels it and a new cycle begins; after three cancels running it finishes.
+//! 3. *Starting* the new server, which is never aborted.
+//! 4. After each of the two the watcher looks once more, so that what changed meanwhile is known before anybody is told how it ended.
+//! 5. What changed meanwhile begins the next cycle; when nothing did, the verdict on the last save is out.
+//!
+//! So after the last edit the newest content goes live, or its error is shown. The way out of an endless loop, when the server or the build writes
+//! a watched file each time, is `suspects`.
+
+#![allow(dead_code, reason = "used by the front")]
+
+mod suspects;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) use words::{Action, Built, Failure, Input, Rules, Stage, Started, Verdict};
+
+use suspects::Suspects;
+
+/// Between two looks while something moves.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// A file that never rests holds up nobody for longer; the watcher tells of it as it is, too.
+const NEVER_RESTS: Duration = Duration::from_millis(2500);
+/// Builds cancelled running.
+const MOST_CANCELS: u32 = 3;
+/// Between two starts of a program that is still being written, and for how long in all.
+const BUSY_AGAIN: Duration = Duration::from_millis(50);
+const BUSY_LIMIT: Duration = Duration::from_secs(10);
+
+enum Phase {
+    Idle,
+    /// Before a cycle; nothing of it has been decided.
+    Settling {
+        since: Duration,
+    },
+    /// A file changes with every run: whoever writes it has a chance to show that it does so without us, too.
+    Pausing {
+        until: Duration,
+    },
+    Building {
+        cancelling: bool,
+    },
+    Built {
+        since: Duration,
+        built: Built,
+    },
+    Starting,
+    Started {
+        since: Duration,
+        started: Started,
+    },
+    /// The program is still being written.
+    Busy {
+        until: Duration,
+    },
+}
+
+/// The machine. Feed it with inputs, do what it says.
+pub(crate) struct Machine {
+    rules: Rules,
+    phase: Phase,
+    /// Changed, and not part of any cycle yet.
+    fresh: BTreeSet<PathBuf>,
+    /// A cycle is wanted, changed or not, and who wants to be told about it.
+    wanted: bool,
+    waiting: Vec<u64>,
+    /// Who is told about the present cycle.
+    due: Vec<u64>,
+    /// What brought the present cycle about.
+    triggers: BTreeSet<PathBuf>,
+    /// When the last change was noticed that is part of the present cycle; the one after is not.
+    saved: Duration,
+    last_change: Duration,
+    /// When the present build or start began, and what changed while it ran, and how long after that.
+    began: Duration,
+    window: Vec<(PathBuf, Duration)>,
+    cancels: u32,
+    paused: bool,
+    busy_since: Option<Duration>,
+    outputs: BTreeSet<PathBuf>,
+    by_build: Suspects,
+    by_start: Suspects,
+    standing: Verdict,
+}
+
+impl Machine {
+    /// Nothing has happened yet, and what runs is what there is.
+    pub(crate) fn new(rules: Rules) -> Machine {
+        Machine {
+            rules,
+            phase: Phase::Idle,
+            fresh: BTreeSet::new(),
+            wanted: false,
+            waiting: Vec::new(),
+            due: Vec::new(),
+            triggers: BTreeSet::new(),
+            saved: Duration::ZERO,
+            last_change: Duration::ZERO,
+            began: Duration::ZERO,
+            window: Vec::new(),
+            cancels: 0,
+            paused: false,
+            busy_since: None,
+            outputs: BTreeSet::new(),
+            by_build: Suspects::default(),
+            by_start: Suspects::default(),
+            standing: Verdict::Live,
+        }
+    }
+
+    /// How far what is known to have changed has come.
+    pub(crate) fn stage(&self) -> Stage {
+        match self.phase {
+            Phase::Idle => Stage::Idle,
+            Phase::Settling { .. } | Phase::Pausing { .. } => Stage::Before,
+            _ if self.has_more() => Stage::Before,
+            _ => Stage::Cycle,
+        }
+    }
+
+    /// Takes in one input and says what is to be done.
+    pub(crate) fn on(&mut self, now: Duration, input: Input) -> Vec<Action> {
+        let mut todo = Vec::new();
+        match input {
+            Input::Changed(paths) => {
+                for path in paths {
+                    self.changed(now, path, &mut todo);
+                }
+                if !self.fresh.is_empty() {
+                    self.begin(now, &mut todo);
+                }
+            }
+            Input::Expected => self.begin(now, &mut todo),
+            Input::Forced(name) => {
+                self.wanted = true;
+                self.waiting.extend(name);
+                if self.fresh.is_empty() {
+                    self.last_change = now;
+                }
+                self.begin(now, &mut todo);
+            }
+            Input::Looked { pending } => self.looked(now, pending, &mut todo),
+            Input::Tick => self.tick(now, &mut todo),
+            Input::Built(built) => {
+                if let Phase::Building { .. } = self.phase {
+                    self.phase = Phase::Built { since: now, built };
+                    todo.push(Action::Look);
+                }
+            }
+            Input::Started(started) => {
+                if let Phase::Starting = self.phase {
+                    if let Started::Live(text) = &started {
+                        self.standing = Verdict::Live;
+                        self.tell(true, text, &mut todo);
+                    }
+                    self.phase = Phase::Started { since: now, started };
+                    todo.push(Action::Look);
+                }
+            }
+        }
+        todo
+    }
+
+    /// Takes note of one changed file.
+    fn changed(&mut self, now: Duration, path: PathBuf, todo: &mut Vec<Action>) {
+        let in_build = matches!(self.phase, Phase::Building { .. } | Phase::Built { .. });
+        if self.outputs.contains(&path) || in_build && self.rules.command.contains(&path) {
+            return;
+        }
+        match &mut self.phase {
+            Phase::Building { cancelling } => {
+                self.window.push((path.clone(), now.saturating_sub(self.began)));
+                if !*cancelling && self.cancels < MOST_CANCELS {
+                    *cancelling = true;
+                    self.cancels += 1;
+                    todo.push(Action::CancelBuild);
+                }
+            }
+            Phase::Built { .. } | Phase::Starting | Phase::Started { .. } => {
+                self.window.push((path.clone(), now.saturating_sub(self.began)));
+            }
+            // Nothing of ours runs, so somebody else writes it.
+            Phase::Idle | Phase::Pausing { .. } => {
+                self.by_build.acquit(&path);
+                self.by_start.acquit(&path);
+            }
+            Phase::Settling { .. } | Phase::Busy { .. } => {}
+        }
+        self.fresh.insert(path);
+        self.last_change = now;
+    }
+
+    /// Something is to be done; when nothing is under way that will come to it, it begins now.
+    fn begin(&mut self, now: Duration, todo: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Idle if self.has_more() => todo.push(Action::Verdict(Verdict::Pending)),
+            // A request waits; there may be nothing to it.
+            Phase::Idle => {}
+            // The pause has had its answer, and what was being written has been.
+            Phase::Pausing { .. } | Phase::Busy { .. } if !self.fresh.is_empty() || self.wanted => {}
+            _ => return,
+        }
+        self.settle(now, todo);
+    }
+
+    fn settle(&mut self, now: Duration, todo: &mut Vec<Action>) {
+        self.phase = Phase::Settling { since: now };
+        todo.push(Action::Look);
+    }
+
+    fn looked(&mut self, now: Duration, pending: bool, todo: &mut Vec<Action>) {
+        let (Phase::Settling { since } | Phase::Built { since, .. } | Phase::Started { since, .. }) = self.phase else { return };
+        if pending && now.saturating_sub(since) < NEVER_RESTS {
+            todo.push(Action::Wait(LOOK_AGAIN));
+            return;
+        }
+        match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Built { built, .. } => self.after_build(now, built, todo),
+            Phase::Started { started, .. } => self.after_start(now, started, todo),
+            _ => self.settled(now, todo),
+        }
+    }
+
+    fn tick(&mut self, now: Duration, todo: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Settling { .. } | Phase::Built { .. } | Phase::Started { .. } => todo.push(Action::Look),
+            Phase::Pausing { until } | Phase::Busy { until } if now < until => todo.push(Action::Wait(until - now)),
+            Phase::Pausing { .. } => {
+                self.paused = true;
+                self.run(now, todo);
+            }
+            Phase::Busy { .. } => self.start(now, todo),
+            Phase::Idle | Phase::Building { .. } | Phase::Starting => {}
+        }
+    }
+
+    /// Nothing moves: the cycle can begin, if there is still a reason.
+    fn settled(&mut self, now: Duration, todo: &mut Vec<Action>) {
+        if self.fresh.is_empty() && !self.wanted {
+            // What a request saw moving is as it was.
+            todo.push(Action::Verdict(self.standing.clone()));
+            return;
+        }
+        let pause = self.by_build.pause(&self.fresh).max(self.by_start.pause(&self.fresh));
+        match pause.filter(|_| !self.wanted) {
+            Some(pause) => {
+                self.phase = Phase::Pausing { until: now + pause };
+                todo.push(Action::Wait(pause));
+            }
+            None => {
+                self.paused = false;
+                self.run(now, todo);
+            }
+        }
+    }
+
+    fn run(&mut self, now: Duration, todo: &mut Vec<Action>) {
+        self.triggers = std::mem::take(&mut self.fresh);
+        self.due.append(&mut self.waiting);
+        (self.wanted, self.saved, self.busy_since) = (false, self.last_change, None);
+        if self.rules.build {
+            self.window.clear();
+            self.began = now;
+            self.phase = Phase::Building { cancelling: false };
+            todo.push(Action::Build);
+        } else {
+            self.start(now, todo);
+        }
+    }
+
+    fn start(&mut self, now: Duration, todo: &mut Vec<Action>) {
+        self.window.clear();
+        self.began = now;
+        self.phase = Phase::Starting;
+        todo.push(Action::Start);
+    }
+
+    fn after_build(&mut self, now: Duration, built: Built, todo: &mut Vec<Action>) {
+        let found = self.by_build.close(&self.window, &self.triggers, &self.rules.named, self.paused);
+        self.ignore(found, todo);
+        match built {
+            Built::Good => {
+                self.cancels = 0;
+                self.start(now, todo);
+            }
+            // What it was cancelled for may have turned out to be output; it must run to its end all the same.
+            Built::Cancelled => {
+                self.wanted |= self.fresh.is_empty();
+                self.settle(now, todo);
+            }
+            Built::Failed(failure) => {
+                self.cancels = 0;
+                self.failed(now, failure, todo);
+            }
+        }
+    }
+
+    fn after_start(&mut self, now: Duration, started: Started, todo: &mut Vec<Action>) {
+        match started {
+            Started::Busy(failure) => {
+                let since = *self.busy_since.get_or_insert(now);
+                if now.saturating_sub(since) >= BUSY_LIMIT {
+                    self.failed(now, failure, todo);
+                } else if self.has_more() {
+                    self.settle(now, todo);
+                } else {
+                    self.phase = Phase::Busy { until: now + BUSY_AGAIN };
+                    todo.push(Action::Wait(BUSY_AGAIN));
+                }
+            }
+            Started::Live(_) => {
+                let found = self.by_start.close(&self.window, &self.triggers, &self.rules.named, self.paused);
+                self.ignore(found, todo);
+                self.finish(now, todo);
+            }
+            Started::Failed(failure) => {
+                let found = self.by_start.close(&self.window, &self.triggers, &self.rules.named, self.paused);
+                self.ignore(found, todo);
+                self.failed(now, failure, todo);
+            }
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        !self.fresh.is_empty() || self.wanted
+    }
+
+    fn failed(&mut self, now: Duration, failure: Failure, todo: &mut Vec<Action>) {
+        let newer = self.has_more();
+        todo.push(Action::Report { failure: failure.clone(), newer });
+        // Whoever waits for this cycle waits for the next one, which has the newer content.
+        if !newer {
+            self.tell(false, &format!("{}\n{}", failure.why, failure.output), todo);
+        }
+        self.standing = Verdict::NotLive { saved: self.saved, failure };
+        self.finish(now, todo);
+    }
+
+    fn finish(&mut self, now: Duration, todo: &mut Vec<Action>) {
+        self.phase = Phase::Idle;
+        if self.has_more() {
+            self.settle(now, todo);
+        } else {
+            todo.push(Action::Verdict(self.standing.clone()));
+        }
+    }
+
+    fn tell(&mut self, live: bool, text: &str, todo: &mut Vec<Action>) {
+        if !self.due.is_empty() {
+            todo.push(Action::Tell { names: std::mem::take(&mut self.due), live, text: text.trim_end().to_owned() });
+        }
+    }
+
+    /// `found` is output. What it holds now is still taken in once: should a person have written it after all, no edit up to here is lost.
+    fn ignore(&mut self, found: BTreeSet<PathBuf>, todo: &mut Vec<Action>) {
+        if found.is_empty() {
+            return;
+        }
+        self.fresh.retain(|path| !found.contains(path));
+        self.wanted = true;
+        self.outputs.extend(found.iter().cloned());
+        todo.push(Action::Ignore(found.into_iter().collect()));
+    }
+}

@@ -1,0 +1,65 @@
+//! Which files are output: written by the build or the server itself each time it runs, so that reloading for them would never end.
+//!
+//! A person who saves one file again and again while things run looks the same at first. So two runs in a row during which nothing but the same files
+//! changed only make them suspects; then comes a pause, longer than it took them to change, with nothing of ours running. Whoever works on them
+//! without us changes them in the pause too, or at another moment of each run, and is acquitted.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Runs in a row before the pause.
+const RUNS: u32 = 2;
+const LEAST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Two runs of a program write a file about as long after their start: an eighth more or less, and this.
+const JITTER: Duration = Duration::from_millis(50);
+
+#[derive(Default)]
+pub(super) struct Suspects {
+    files: BTreeSet<PathBuf>,
+    /// Runs in a row during which they changed, and nothing else.
+    runs: u32,
+    /// How long after the start of the last run, and the longest.
+    offset: Duration,
+    longest: Duration,
+}
+
+impl Suspects {
+    /// `path` has changed while nothing of ours ran.
+    pub(super) fn acquit(&mut self, path: &Path) {
+        if self.files.contains(path) {
+            *self = Suspects::default();
+        }
+    }
+
+    /// How long to wait before the next run that only `fresh` would bring about.
+    pub(super) fn pause(&self, fresh: &BTreeSet<PathBuf>) -> Option<Duration> {
+        let due = self.runs >= RUNS && !fresh.is_empty() && fresh.is_subset(&self.files);
+        due.then(|| (self.longest * 2).clamp(LEAST_PAUSE, LONGEST_PAUSE))
+    }
+
+    /// A run is over during which the files of `window` changed; it had been brought about by `triggers`. Returns what turns out to be output.
+    pub(super) fn close(
+        &mut self,
+        window: &[(PathBuf, Duration)],
+        triggers: &BTreeSet<PathBuf>,
+        named: &BTreeSet<PathBuf>,
+        paused: bool,
+    ) -> BTreeSet<PathBuf> {
+        let changed: BTreeSet<PathBuf> = window.iter().map(|(path, _)| path.clone()).collect();
+        let Some(offset) = window.iter().map(|(_, offset)| *offset).min().filter(|_| changed.is_disjoint(named)) else {
+            *self = Suspects::default();
+            return BTreeSet::new();
+        };
+        let alike = offset.abs_diff(self.offset) <= self.offset / 8 + JITTER;
+        let same = self.runs > 0 && alike && !triggers.is_empty() && triggers.is_subset(&self.files) && changed == self.files;
+        if same && paused && self.runs >= RUNS {
+            *self = Suspects::default();
+            return changed;
+        }
+        let (runs, longest) = if same { (self.runs + 1, self.longest) } else { (1, Duration::ZERO) };
+        *self = Suspects { files: changed, runs, offset, longest: longest.max(offset) };
+        BTreeSet::new()
+    }
+}

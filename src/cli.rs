@@ -20,12 +20,13 @@ use std::time::Duration;
 
 use lexopt::Arg;
 
-use crate::config::{self, Allowed, Config, Dotenv, RunConfig, Sources};
+use crate::config::{self, Config, Dotenv, RunConfig, Sources};
 use crate::demo;
 use crate::error::{Error, Result};
 use crate::serve::serve;
 use commands::{Command, Operands};
-use flags::{Effect, Flag};
+use flags::{Effect, Flag, Meant};
+pub use front::dev;
 use logger::Logging;
 
 /// How the program calls itself.
@@ -49,28 +50,27 @@ pub(crate) enum Invocation {
     /// Nothing was asked for: print this text on stderr, and fail.
     Usage(String),
     Version,
-    Demo {
-        settings: Settings,
-        run: RunConfig,
-    },
+    Demo(Settings),
     Run {
         settings: Settings,
         run: RunConfig,
         command: Vec<OsString>,
     },
-    Healthcheck {
-        logging: Logging,
-        url: String,
-    },
     /// Have a front reload.
     Reload {
+        logging: Logging,
         pid: Option<u32>,
         timeout: Duration,
     },
-    /// Ask a front what is going on.
+    /// Print what a front says about itself.
     Status {
+        logging: Logging,
         pid: Option<u32>,
         json: bool,
+    },
+    Healthcheck {
+        logging: Logging,
+        url: String,
     },
 }
 
@@ -90,30 +90,36 @@ pub fn main() -> ExitCode {
     }))
 }
 
-/// Does it, and says with which status to exit.
+/// Returns the exit status.
 fn carry_out(invocation: Invocation) -> Result<u8> {
     match invocation {
         Invocation::Help(text) => say(&mut io::stdout(), &text),
         Invocation::Usage(text) => say(&mut io::stderr(), &text),
         Invocation::Version => say(&mut io::stdout(), &format!("{NAME} {}\n", env!("CARGO_PKG_VERSION"))),
-        Invocation::Demo { settings, run } => {
+        Invocation::Demo(settings) => {
             settings.start_log();
-            if settings.config.dev_mode == Some(true) {
-                front::of_demo(&settings.config, &run)?;
-            } else {
-                serve(demo::server(), &settings.config)?;
+            // What `dev()` does for others, with the flags counted in.
+            match settings.config.dev_mode {
+                Some(true) => front::become_front(&settings.config, &front::run_settings()?)?,
+                _ => serve(demo::server(), &settings.config)?,
             }
         }
         Invocation::Run { settings, run, command } => {
             settings.start_log();
             front::run(&settings.config, &run, command)?;
         }
+        Invocation::Reload { logging, pid, timeout } => {
+            logger::install(logging);
+            return front::reload(pid, timeout);
+        }
+        Invocation::Status { logging, pid, json } => {
+            logger::install(logging);
+            front::status(pid, json)?;
+        }
         Invocation::Healthcheck { logging, url } => {
             logger::install(logging);
             health::check(&url)?;
         }
-        Invocation::Reload { pid, timeout } => return front::reload(pid, timeout),
-        Invocation::Status { pid, json } => return front::status(pid, json),
     }
     Ok(0)
 }
@@ -148,7 +154,7 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>, env: &dyn Fn(&str) -> 
         Some(Arg::Value(word)) => commands::find(&word)?,
         Some(flag) => return Err(Error::usage(format!("{} comes after a command: {NAME} -h lists them", spelled(&flag)))),
     };
-    let mut given = Given { sources: Sources::new(env, dotenv), run: RunConfig::new(), operands: Vec::new(), own: Vec::new() };
+    let mut given = Given { sources: Sources::new(env, dotenv), run: RunConfig::new(), front: Meant::default(), operands: Vec::new() };
     loop {
         match parser.next().map_err(misuse)? {
             None => break,
@@ -181,9 +187,9 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>, env: &dyn Fn(&str) -> 
 struct Given<'a> {
     sources: Sources<'a>,
     run: RunConfig,
+    /// Which front is meant, for how long it may take, and how it is told.
+    front: Meant,
     operands: Vec<OsString>,
-    /// Flags that only their command knows, with their values.
-    own: Vec<(&'static Flag, OsString)>,
 }
 
 impl Given<'_> {
@@ -205,18 +211,9 @@ impl Given<'_> {
                 Ok(())
             }
             Effect::Run(set) => set(&mut self.run, &value).map_err(|allowed| flag.refuse(&value, allowed)),
-            Effect::Own => {
-                self.own.push((flag, value));
-                Ok(())
-            }
+            Effect::Front(set) => set(&mut self.front, &value).map_err(|allowed| flag.refuse(&value, allowed)),
             Effect::Help | Effect::Version | Effect::Nothing => Ok(()),
         }
-    }
-
-    /// The value of a flag that only its command knows, read by `read`; the last one counts.
-    fn own<T>(&self, long: &str, read: impl Fn(&str) -> std::result::Result<T, Allowed>) -> Result<Option<T>> {
-        let Some((flag, value)) = self.own.iter().rev().find(|(flag, _)| flag.long == long) else { return Ok(None) };
-        read(value.to_str().unwrap_or_default()).map(Some).map_err(|allowed| flag.refuse(value, allowed))
     }
 
     fn settings(&self) -> Result<Settings> {

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 
 pub(crate) use dotenv::Dotenv;
 #[cfg(feature = "run")]
-pub(crate) use dotenv::env_file;
+pub(crate) use dotenv::pairs as env_file;
 pub use limits::Limits;
 #[cfg(feature = "run")]
 pub use run::RunConfig;

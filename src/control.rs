@@ -1,134 +1,185 @@
-//! The control socket of a front: `reload` and `status` ask over it. One question and one answer, each a line of JSON.
+//! The way from `reload` and `status` to a running front: a Unix socket in a private directory, one line of JSON each way.
+//!
+//! `place`: where the sockets are, and whom they are safe from. `client`: which front is meant, and what it says.
 
-mod ask;
-mod directory;
+mod client;
+mod place;
+#[cfg(test)]
+mod tests;
 
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::thread::Builder;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::line::{self, Line};
+pub(crate) use client::{find, reload};
 
-pub(crate) use ask::{Found, ask, find, reload_of};
-
-/// Questions at once.
+/// Bytes of a request.
+const MOST_BYTES: u64 = 4 << 10;
+/// Requests at once.
 const AT_ONCE: usize = 8;
-
-/// Bytes of a question or an answer.
-const LIMIT: usize = 1 << 20;
-
-/// How long a client may take to ask, or to take its answer.
+/// For the request to arrive and the answer to be read.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Nobody waits longer for a reload.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// How a reload ended.
-#[derive(Clone, Debug)]
-pub(crate) struct Outcome {
-    /// The newest content is live.
+/// How a forced reload ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reloaded {
     pub live: bool,
-    /// What to tell a person: `reloaded in 98 ms: +add`, or why not.
     pub text: String,
 }
 
-/// Who answers.
-pub(crate) trait Desk: Send + Sync {
+/// One reload that is over.
+#[derive(Clone, Debug)]
+pub(crate) struct Past {
+    pub at: SystemTime,
+    pub live: bool,
+    pub text: String,
+}
+
+/// A front at this moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Status {
+    pub command: String,
+    pub transport: String,
+    pub since: SystemTime,
+    pub sessions: usize,
+    pub children: usize,
+    pub live_since: Option<SystemTime>,
+    pub last_error: Option<String>,
+    /// The newest first.
+    pub reloads: Vec<Past>,
+}
+
+/// A front that can be asked.
+pub(crate) trait Controlled: Send + Sync + 'static {
     /// Reloads, changed or not, and waits for the outcome.
-    fn reload(&self, timeout: Duration) -> Outcome;
-
-    /// What is going on.
-    fn status(&self) -> Value;
+    fn reload(&self, timeout: Duration) -> Reloaded;
+    fn status(&self) -> Status;
 }
 
-/// The listening socket; dropping it removes it.
-pub(crate) struct Control {
-    path: PathBuf,
-    is_over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+/// The socket of this front; gone when dropped.
+pub(crate) struct Controls {
+    socket: PathBuf,
+    over: Arc<AtomicBool>,
 }
 
-impl Control {
-    /// Listens. Where that is impossible (a read-only or missing place) the front works without.
-    pub fn start(desk: Arc<dyn Desk>) -> Option<Control> {
-        Control::try_start(desk).map_err(|error| log::debug!("no control socket: {error}: reload and status cannot ask this front")).ok()
+impl Controls {
+    /// Opens the socket and starts the thread `control`.
+    pub(crate) fn open(front: Arc<dyn Controlled>) -> io::Result<Controls> {
+        Controls::open_in(&place::candidates(), front)
     }
 
-    fn try_start(desk: Arc<dyn Desk>) -> io::Result<Control> {
-        let directory = directory::own()?;
-        directory::sweep(&directory);
-        let path = directory.join(format!("{}.sock", std::process::id()));
-        if path.exists() {
-            std::fs::remove_file(&path)?;
-        }
-        let listener = UnixListener::bind(&path)?;
-        let is_over = Arc::<AtomicBool>::default();
-        let ended = Arc::clone(&is_over);
-        let busy = Arc::<AtomicUsize>::default();
-        let accept = move || {
-            for stream in listener.incoming() {
-                if ended.load(Ordering::SeqCst) {
-                    return;
+    fn open_in(places: &[PathBuf], front: Arc<dyn Controlled>) -> io::Result<Controls> {
+        let mut refused = io::Error::from(io::ErrorKind::NotFound);
+        for place in places {
+            match place::prepare(place).and_then(|()| bind(&place.join(format!("{}.sock", std::process::id())))) {
+                Ok((socket, listener)) => {
+                    let controls = Controls { socket, over: Arc::default() };
+                    let over = Arc::clone(&controls.over);
+                    Builder::new().name("control".to_owned()).spawn(move || accept(&listener, &over, &front))?;
+                    return Ok(controls);
                 }
-                match stream {
-                    Ok(stream) => serve(stream, &desk, &busy),
-                    Err(error) => {
-                        log::debug!("the control socket cannot accept: {error}");
-                        thread::sleep(Duration::from_millis(100));
-                    }
-                }
+                Err(error) => refused = io::Error::new(error.kind(), format!("{}: {error}", place.display())),
             }
-        };
-        let thread = thread::Builder::new().name("control".to_owned()).spawn(accept)?;
-        Ok(Control { path, is_over, thread: Some(thread) })
+        }
+        Err(refused)
     }
 }
 
-impl Drop for Control {
+impl Drop for Controls {
     fn drop(&mut self) {
-        self.is_over.store(true, Ordering::SeqCst);
-        let is_woken = UnixStream::connect(&self.path).is_ok();
-        // Somebody may have swept it away.
-        drop(std::fs::remove_file(&self.path));
-        if let Some(thread) = self.thread.take().filter(|_| is_woken) {
-            drop(thread.join());
-        }
+        self.over.store(true, Ordering::Release);
+        // Wakes the thread, which then sees that it is over.
+        drop(UnixStream::connect(&self.socket));
+        let _ = std::fs::remove_file(&self.socket);
     }
 }
 
-fn serve(stream: UnixStream, desk: &Arc<dyn Desk>, busy: &Arc<AtomicUsize>) {
-    if busy.fetch_add(1, Ordering::SeqCst) >= AT_ONCE {
-        busy.fetch_sub(1, Ordering::SeqCst);
-        return;
-    }
-    let (desk, done) = (Arc::clone(desk), Arc::clone(busy));
-    let work = move || {
-        if let Err(error) = answer(&stream, &*desk) {
-            log::debug!("a question on the control socket went unanswered: {error}");
+/// A socket of a process that had our number before us is in the way only until it is removed.
+fn bind(path: &Path) -> io::Result<(PathBuf, UnixListener)> {
+    let listener = match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && UnixStream::connect(path).is_err() => {
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
         }
-        done.fetch_sub(1, Ordering::SeqCst);
+        other => other,
     };
-    if thread::Builder::new().name("control-answer".to_owned()).spawn(work).is_err() {
-        busy.fetch_sub(1, Ordering::SeqCst);
+    Ok((path.to_path_buf(), listener?))
+}
+
+fn accept(listener: &UnixListener, over: &AtomicBool, front: &Arc<dyn Controlled>) {
+    let busy = Arc::<AtomicUsize>::default();
+    loop {
+        let stream = listener.accept();
+        if over.load(Ordering::Acquire) {
+            return;
+        }
+        let Ok((stream, _)) = stream else {
+            // Out of descriptors: again when there may be some.
+            std::thread::sleep(Duration::from_millis(100));
+            continue;
+        };
+        if busy.fetch_add(1, Ordering::AcqRel) >= AT_ONCE {
+            busy.fetch_sub(1, Ordering::AcqRel);
+            continue;
+        }
+        let (front, taken) = (Arc::clone(front), Arc::clone(&busy));
+        let work = move || {
+            if let Err(error) = answer(&stream, &*front) {
+                log::debug!("control: {error}");
+            }
+            taken.fetch_sub(1, Ordering::AcqRel);
+        };
+        if Builder::new().name("control-answer".to_owned()).spawn(work).is_err() {
+            busy.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
-fn answer(mut stream: &UnixStream, desk: &dyn Desk) -> io::Result<()> {
+fn answer(stream: &UnixStream, front: &dyn Controlled) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let Some(Line::Text(text)) = line::read(&mut BufReader::new(stream), LIMIT)? else { return Ok(()) };
-    let question: Value = serde_json::from_str(&text).unwrap_or_default();
-    let answer = match question["ask"].as_str() {
+    let mut line = String::new();
+    BufReader::new(stream.take(MOST_BYTES)).read_line(&mut line)?;
+    let request: Value = serde_json::from_str(&line)?;
+    let reply = match request["do"].as_str() {
         Some("reload") => {
-            let timeout = Duration::from_millis(question["timeout_ms"].as_u64().unwrap_or(60_000).min(3_600_000));
-            let Outcome { live, text } = desk.reload(timeout);
+            let timeout = request["timeout_ms"].as_u64().map_or(LONGEST, Duration::from_millis).min(LONGEST);
+            let Reloaded { live, text } = front.reload(timeout);
             json!({"live": live, "text": text})
         }
-        Some("status") => desk.status(),
-        _ => json!({"error": "ask for reload or status"}),
+        Some("status") => status_json(&front.status()),
+        _ => json!({"error": "do is reload or status"}),
     };
-    stream.write_all(format!("{answer}\n").as_bytes())
+    let mut stream = stream;
+    stream.write_all(format!("{reply}\n").as_bytes())
+}
+
+fn status_json(status: &Status) -> Value {
+    let reloads: Vec<Value> =
+        status.reloads.iter().map(|past| json!({"at": seconds(past.at), "live": past.live, "text": past.text})).collect();
+    json!({
+        "pid": std::process::id(),
+        "cwd": place::working_directory().to_string_lossy(),
+        "command": status.command,
+        "transport": status.transport,
+        "since": seconds(status.since),
+        "sessions": status.sessions,
+        "children": status.children,
+        "live_since": status.live_since.map(seconds),
+        "last_error": status.last_error,
+        "reloads": reloads,
+    })
+}
+
+/// Unix time.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -242,7 +242,7 @@ pub(crate) fn drive(back: Arc<dyn Back>, workers: Workers, connection: Connectio
 pub fn memory(handler: impl Handler) -> Connection {
     let (ours, theirs) = Connection::memory();
     let limits = Limits::default();
-    let workers = Workers::new(limits.calls + limits.asks);
+    let workers = Workers::of(&limits);
     let dispatcher = Dispatcher::new(Arc::new(handler), &limits, workers.clone());
     if let Err(error) = drive(Arc::new(dispatcher), workers, theirs) {
         log::error!("cannot start a thread for a connection in memory: {error}");

@@ -23,6 +23,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::Sender;
 
+pub(crate) use note::end_of;
+
 use self::parts::{Phase, Report};
 use crate::child::{CommandLine, Ladder, Spawner};
 use crate::connection::{Back, Client, Link};
@@ -106,12 +108,14 @@ pub(crate) enum Swapped {
 /// What the orchestrator knows about the last save.
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
-    /// It is live. What waits for it goes on where it is: each session as soon as its own child has it.
+    /// Nothing newer is to come: it is live, or was undone and what is live is what was saved. Whatever waits goes on, in each session as soon as its
+    /// own child has what is live.
     Live(Save),
-    /// It is on its way. To be said as soon as a save is noticed.
+    /// It is on its way. To be said as soon as a save is noticed. While no child has ever been started none is before [`Hold::swap`]: said at
+    /// once, it makes a first build come first.
     Pending(Save),
-    /// Its build or its start failed: held requests go on to the old code, and each session is told once. `output` is the end of the compiler's
-    /// or the server's.
+    /// Its build or its start failed: held requests go on to the old code, and each session is told once, however often it is said. `output` is
+    /// the end of the compiler's or the server's.
     NotLive { save: Save, output: String },
 }
 
@@ -159,9 +163,14 @@ struct State {
 }
 
 impl Hold {
-    /// Starts the threads of the hold; no child yet.
-    pub(crate) fn new(spawner: Spawner, command: CommandLine, settings: HoldSettings, freshness: Arc<dyn Freshness>) -> Result<Arc<Hold>> {
-        let (starter, orders) = Starter::new(spawner, watched(command, &settings));
+    /// Starts the threads of the hold; no child yet. At the end [`stop`](Hold::stop) stops whatever `spawner` has started.
+    pub(crate) fn new(
+        spawner: Arc<Spawner>,
+        command: CommandLine,
+        settings: HoldSettings,
+        freshness: Arc<dyn Freshness>,
+    ) -> Result<Arc<Hold>> {
+        let (starter, orders) = Starter::new(spawner, starter::watched(command, &settings));
         let timer = Timer::start()?;
         let hold = Arc::new_cyclic(|itself| Hold {
             settings: Arc::new(settings),
@@ -185,7 +194,7 @@ impl Hold {
 
     /// What is started from now on: the environment file may have changed.
     pub(crate) fn set_command(&self, command: CommandLine) {
-        self.starter.set_command(watched(command, &self.settings));
+        self.starter.set_command(starter::watched(command, &self.settings));
     }
 
     /// Starts the new code. Blocks its caller, one thread at a time. A reload that was asked for is a save as well.
@@ -203,8 +212,9 @@ impl Hold {
             state.verdict = Some(verdict.clone());
             state.groups.values().cloned().collect::<Vec<_>>()
         };
+        let is_first = !self.starter.has_started();
         for group in groups {
-            group.with(|core, now| core.verdict(&verdict, now));
+            group.with(|core, now| core.verdict(&verdict, is_first, now));
         }
     }
 
@@ -293,10 +303,11 @@ impl Hold {
     /// Tells a group what is known.
     fn brief(&self, group: &Arc<Group>) {
         let (live, verdict) = (self.live.load(Ordering::Acquire), self.lock().verdict.clone());
+        let is_first = !self.starter.has_started();
         group.with(|core, now| {
             (core.live, core.wanted) = (core.live.max(live), core.wanted.max(live));
             if let Some(verdict) = verdict {
-                core.verdict(&verdict, now);
+                core.verdict(&verdict, is_first, now);
             }
         });
     }
@@ -381,17 +392,6 @@ impl Back for Hold {
     fn drain(&self, grace: Duration) {
         self.stop(grace);
     }
-}
-
-/// Where files are watched Python writes no bytecode unless told to: it is matched by whole seconds and size, so that a quick edit of an imported
-/// module would run as the old code.
-fn watched(mut command: CommandLine, settings: &HoldSettings) -> CommandLine {
-    let name = "PYTHONDONTWRITEBYTECODE";
-    let is_given = std::env::var_os(name).is_some() || command.env.iter().any(|(given, _)| given == name);
-    if settings.watching && !is_given {
-        command.env.push((name.into(), "1".into()));
-    }
-    command
 }
 
 #[cfg(test)]

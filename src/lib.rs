@@ -40,6 +40,8 @@ mod watch;
 mod workers;
 
 #[cfg(feature = "run")]
+pub use cli::dev;
+#[cfg(feature = "run")]
 pub use config::RunConfig;
 pub use config::{Config, Limits, Token, TransportMode};
 pub use connection::{Connection, Gone};
@@ -49,8 +51,6 @@ pub use handler::{AskError, ClientRequest, Handler, LogLevel, Notification, Requ
 pub use json::Json;
 pub use message::{Kind, Message};
 pub use rpc_error::RpcError;
-#[cfg(all(feature = "run", unix))]
-pub use run::dev;
 pub use serve::{Service, serve};
 pub use server::{
     Args, Blob, Completion, CompletionArgument, CompletionRef, Content, Prompt, PromptMessage, PromptResult, ReadResult, Resource,

@@ -183,7 +183,7 @@ impl Service {
 }
 
 fn dispatcher(handler: impl Handler, config: &Config) -> (Arc<dyn Back>, Workers) {
-    let workers = Workers::new(config.limits.calls + config.limits.asks);
+    let workers = Workers::of(&config.limits);
     (Arc::new(Dispatcher::new(Arc::new(handler), &config.limits, workers.clone())), workers)
 }
 

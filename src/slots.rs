@@ -46,6 +46,8 @@ struct State {
     /// Calls that had given their slot back and want one again; they go first.
     returning: VecDeque<(u64, Sender<()>)>,
     paused: usize,
+    /// Somebody is giving out free slots.
+    is_starting: bool,
 }
 
 #[derive(Default)]
@@ -201,23 +203,30 @@ impl Slots {
         }
         state.forget_if_unused(lane_id);
         state.mark_ready(lane_id, self.bounds);
-        let mut next = Vec::new();
+        if state.running == 0 {
+            self.quiet.notify_all();
+        }
+        // A job that finds no thread is dropped, which ends here again: then the one who is at it already goes on, not one level deeper.
+        if !state.is_starting {
+            self.start_next(state);
+        }
+    }
+
+    /// Gives free slots to those who return, and to those who wait.
+    fn start_next<'s>(self: &'s Arc<Self>, mut state: MutexGuard<'s, State>) {
+        state.is_starting = true;
         while state.running < self.bounds.calls {
             if let Some(turn) = state.next_returning(self.bounds) {
                 turn.send(()).ok();
-            } else if let Some(job) = state.next_waiting(self.bounds) {
-                next.push(job);
+            } else if let Some((lane, job)) = state.next_waiting(self.bounds) {
+                drop(state);
+                self.workers.run(self.holding(lane, job));
+                state = self.lock();
             } else {
                 break;
             }
         }
-        if state.running == 0 {
-            self.quiet.notify_all();
-        }
-        drop(state);
-        for (lane, job) in next {
-            self.workers.run(self.holding(lane, job));
-        }
+        state.is_starting = false;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use crate::config::Limits;
 use crate::connection::Job;
 
 /// How long an idle worker stays.
@@ -25,6 +26,11 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
+    /// A pool for all calls that `limits` let run or ask at once. A call that ends starts the next one before its own thread is free: hence twice as many.
+    pub fn of(limits: &Limits) -> Workers {
+        Workers::new(2 * limits.calls + limits.asks)
+    }
+
     /// A pool of at most `most` threads, none of which runs yet.
     pub fn new(most: usize) -> Workers {
         let (jobs, idle) = bounded(0);

@@ -1,11 +1,9 @@
 //! The table of commands, and what each makes of its flags and words.
 
 use std::ffi::OsStr;
-use std::time::Duration;
 
-use super::flags::{ASK, Flag, GENERAL, RELOAD, RUN, SERVE, STATUS};
+use super::flags::{Flag, GENERAL, RELOAD, RUN, SERVE, STATUS};
 use super::{Given, Invocation, NAME, health, nearest};
-use crate::config::duration;
 use crate::error::{Error, Result};
 
 /// One command.
@@ -44,7 +42,7 @@ pub(super) const COMMANDS: &[Command] = &[
         help: "serve a small built-in server: the thing to try first",
         hidden: false,
         groups: &[SERVE, GENERAL],
-        invocation: demo,
+        invocation: |given| Ok(Invocation::Demo(given.settings()?)),
     },
     Command {
         name: "run",
@@ -56,6 +54,24 @@ pub(super) const COMMANDS: &[Command] = &[
         invocation: run,
     },
     Command {
+        name: "reload",
+        words: "",
+        operands: Operands::None,
+        help: "have the front that runs here reload now, changed or not, and wait: 0 live, 1 not live, 2 no front or several",
+        hidden: false,
+        groups: &[RELOAD, GENERAL],
+        invocation: |given| Ok(Invocation::Reload { logging: given.logging()?, pid: given.front.pid, timeout: given.front.timeout }),
+    },
+    Command {
+        name: "status",
+        words: "",
+        operands: Operands::None,
+        help: "what the front that runs here serves: what is live, sessions, server processes, last reloads",
+        hidden: false,
+        groups: &[STATUS, GENERAL],
+        invocation: |given| Ok(Invocation::Status { logging: given.logging()?, pid: given.front.pid, json: given.front.json }),
+    },
+    Command {
         name: "healthcheck",
         words: "[URL]",
         operands: Operands::One,
@@ -63,24 +79,6 @@ pub(super) const COMMANDS: &[Command] = &[
         hidden: false,
         groups: &[GENERAL],
         invocation: healthcheck,
-    },
-    Command {
-        name: "reload",
-        words: "",
-        operands: Operands::None,
-        help: "have a front reload now, and wait until the new code is live; for scripts and editor hooks",
-        hidden: false,
-        groups: &[ASK, RELOAD, GENERAL],
-        invocation: reload,
-    },
-    Command {
-        name: "status",
-        words: "",
-        operands: Operands::None,
-        help: "what a front serves, since when, and how its last reloads went",
-        hidden: false,
-        groups: &[ASK, STATUS, GENERAL],
-        invocation: status,
     },
 ];
 
@@ -92,26 +90,6 @@ pub(super) fn find(word: &OsStr) -> Result<&'static Command> {
         let hint = nearest::to(&seen, names).map_or_else(String::new, |name| format!(": did you mean {name}?"));
         Error::usage(format!("unknown command {seen}{hint} ({NAME} -h lists the commands)"))
     })
-}
-
-/// With `MCP_DEV_MODE=1` it is its own front, so the settings of a front count as well.
-fn demo(mut given: Given<'_>) -> Result<Invocation> {
-    let settings = given.settings()?;
-    given.run.apply(&given.sources)?;
-    Ok(Invocation::Demo { settings, run: given.run })
-}
-
-fn reload(given: Given<'_>) -> Result<Invocation> {
-    let timeout = given.own("--timeout", duration)?.unwrap_or(Duration::from_secs(60));
-    Ok(Invocation::Reload { pid: given.own("--pid", pid)?, timeout })
-}
-
-fn status(given: Given<'_>) -> Result<Invocation> {
-    Ok(Invocation::Status { pid: given.own("--pid", pid)?, json: given.own("--json", |_| Ok(()))?.is_some() })
-}
-
-fn pid(text: &str) -> std::result::Result<u32, &'static str> {
-    text.parse().map_err(|_| "a process id")
 }
 
 fn run(mut given: Given<'_>) -> Result<Invocation> {

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lexopt::Arg;
 
@@ -30,14 +31,28 @@ pub(super) enum Effect {
     Variable(&'static str),
     /// Takes no value, and sets what this variable sets to this text.
     Fixed(&'static str, &'static str),
-    /// Its command looks at the value.
-    Own,
     /// Has no variable.
     Run(fn(&mut RunConfig, &OsStr) -> Result<(), Allowed>),
+    /// Says which front is meant.
+    Front(fn(&mut Meant, &OsStr) -> Result<(), Allowed>),
     Help,
     Version,
     /// A variable without a flag.
     Nothing,
+}
+
+/// Which front `reload` and `status` mean.
+#[derive(Debug)]
+pub(super) struct Meant {
+    pub(super) pid: Option<u32>,
+    pub(super) timeout: Duration,
+    pub(super) json: bool,
+}
+
+impl Default for Meant {
+    fn default() -> Meant {
+        Meant { pid: None, timeout: Duration::from_secs(60), json: false }
+    }
 }
 
 impl Flag {
@@ -60,10 +75,6 @@ impl Flag {
         set: fn(&mut RunConfig, &OsStr) -> Result<(), Allowed>,
     ) -> Flag {
         Flag { long, value, default, help, effect: Effect::Run(set), ..Flag::EMPTY }
-    }
-
-    const fn own(long: &'static str, value: Option<&'static str>, default: &'static str, help: &'static str) -> Flag {
-        Flag { long, value, default, help, effect: Effect::Own, ..Flag::EMPTY }
     }
 
     const fn short(self, short: char) -> Flag {
@@ -99,6 +110,35 @@ impl Flag {
         Error::setting(self.long, value.to_string_lossy(), allowed)
     }
 }
+
+const PID: Flag = Flag {
+    long: "--pid",
+    value: Some("N"),
+    default: "the front that runs here or nearest above",
+    help: "process id of the front that is meant",
+    effect: Effect::Front(|meant, text| {
+        let pid = text.to_str().and_then(|text| text.parse().ok()).filter(|pid| *pid > 0);
+        put(&mut meant.pid, pid.map(Some).ok_or("a process id"))
+    }),
+    ..Flag::EMPTY
+};
+
+/// For `reload`.
+pub(super) const RELOAD: &[Flag] = &[
+    PID,
+    Flag {
+        long: "--timeout",
+        value: Some("D"),
+        default: "60s",
+        help: "how long to wait for the outcome",
+        effect: Effect::Front(|meant, text| put(&mut meant.timeout, time_of(text))),
+        ..Flag::EMPTY
+    },
+];
+
+/// For `status`.
+pub(super) const STATUS: &[Flag] =
+    &[PID, Flag { long: "--json", help: "for programs", effect: Effect::Front(|meant, _| put(&mut meant.json, Ok(true))), ..Flag::EMPTY }];
 
 /// For every command.
 pub(super) const GENERAL: &[Flag] = &[
@@ -178,12 +218,6 @@ pub(super) const RUN: &[Flag] = &[
     Flag::switch("--dev-tools", "MCP_DEV_TOOLS", "1", "add the tools dev_status and dev_call"),
 ];
 
-/// For what asks a front.
-pub(super) const ASK: &[Flag] =
-    &[Flag::own("--pid", Some("N"), "the front that runs here or in the nearest directory above", "the process id of the front")];
-pub(super) const RELOAD: &[Flag] = &[Flag::own("--timeout", Some("D"), "60s", "how long to wait for the outcome")];
-pub(super) const STATUS: &[Flag] = &[Flag::own("--json", None, "", "as JSON")];
-
 fn text_of(value: &OsStr) -> Result<&str, Allowed> {
     value.to_str().filter(|text| !text.is_empty()).ok_or("text that is not empty, in UTF-8")
 }
@@ -192,7 +226,7 @@ fn path_of(value: &OsStr) -> Result<PathBuf, Allowed> {
     if value.is_empty() { Err("a path") } else { Ok(OsString::from(value).into()) }
 }
 
-fn time_of(value: &OsStr) -> Result<std::time::Duration, Allowed> {
+fn time_of(value: &OsStr) -> Result<Duration, Allowed> {
     duration(value.to_str().unwrap_or_default())
 }
 

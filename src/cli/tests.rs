@@ -22,7 +22,7 @@ fn parsed(line: &str, environment: &str, dotenv: &str) -> Result<Invocation> {
 
 fn demo(line: &str, environment: &str, dotenv: &str) -> Settings {
     match parsed(&format!("demo {line}"), environment, dotenv).unwrap() {
-        Invocation::Demo { settings, .. } => settings,
+        Invocation::Demo(settings) => settings,
         other => panic!("{other:?}"),
     }
 }

@@ -102,24 +102,20 @@ impl Dotenv {
     }
 }
 
-/// All variables of an environment file, for a child. One that is defined twice is there twice.
+/// Every readable name and value of the file at `path`, for a server's environment; the last line of a name comes last.
 #[cfg(feature = "run")]
-pub(crate) fn env_file(path: &Path) -> Result<Vec<(String, String)>> {
-    let text = read_file(path).map_err(|why| Error::file("cannot read the environment file", path, why))?;
+pub(crate) fn pairs(path: &Path) -> io::Result<Vec<(String, String)>> {
+    let text = read_file(path)?;
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let mut found = Vec::new();
+    let mut pairs = Vec::new();
     while !rest.is_empty() {
         let (entry, next) = entry(rest);
         rest = next;
-        match entry {
-            Some((name, Some(value))) => found.push((name.to_owned(), value)),
-            Some((name, None)) => {
-                return Err(Error::setting(format!("{name} in {}", path.display()), "(unreadable)", "in quotes that are closed"));
-            }
-            None => {}
+        if let Some((name, Some(value))) = entry.filter(|(_, value)| value.as_ref().is_some_and(|value| !value.contains('\0'))) {
+            pairs.push((name.to_owned(), value));
         }
     }
-    Ok(found)
+    Ok(pairs)
 }
 
 fn read_file(path: &Path) -> io::Result<String> {

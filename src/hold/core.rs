@@ -37,7 +37,7 @@ pub(super) struct Core {
     pub wanted: u64,
     /// Save whose start failed here: nothing waits for it, or an earlier one, any more.
     pub gave_up: u64,
-    /// Save that is known not to be live.
+    /// Save whose verdict is known: live, or not to be.
     pub settled: u64,
     /// Save that is live somewhere, and so can be had here.
     pub live: u64,
@@ -49,6 +49,8 @@ pub(super) struct Core {
     pub retry_at: Option<Instant>,
     /// The end of stderr of the last start that failed, and why.
     pub last_failure: Option<(String, String)>,
+    /// Nothing has ever been started, and what there is to start is not known to be good: a build runs first.
+    pub is_barred: bool,
     /// When to look whether the clients are silent.
     pub park_at: Option<Instant>,
     pub stop_first: bool,
@@ -88,6 +90,7 @@ impl Core {
             failures: 0,
             retry_at: None,
             last_failure: None,
+            is_barred: false,
             park_at: None,
             result: None,
             survey: None,

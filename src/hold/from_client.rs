@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::core::Core;
 use super::dev;
 use super::lists::List;
-use super::parts::{Call, Families, Held, Kind, Own, Phase, Wait};
+use super::parts::{Call, Families, Held, Kind, Own, Phase, Wait, unavailable};
 use crate::connection::Outlet;
 use crate::handler::LogLevel;
 use crate::json;
@@ -34,6 +34,9 @@ impl Core {
     fn request(&mut self, seat: u64, message: Message, outlet: &Arc<dyn Outlet>, need: u64, now: Instant) {
         let need = match message.method().as_ref() {
             "ping" => return self.offer(outlet, Message::result(message.id(), "{}")),
+            _ if self.is_closed => {
+                return self.offer(outlet, Message::error(Some(message.id()), &unavailable("the server is being stopped")));
+            }
             _ if self.seats[&seat].calls >= MAX_CALLS => {
                 let error = RpcError::internal("too many calls are open already: try again when one of them has been answered");
                 return self.offer(outlet, Message::error(Some(message.id()), &error));

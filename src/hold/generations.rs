@@ -32,6 +32,7 @@ impl Core {
         self.gave_up = self.gave_up.min(save.saturating_sub(1));
         (self.failures, self.retry_at) = (0, None);
         self.revive |= self.current.is_none();
+        self.is_barred = false;
         self.settle(now);
         self.pump(now);
     }
@@ -50,7 +51,7 @@ impl Core {
                 return self.drain(number, now);
             }
             Some(_) => {}
-            None if self.held.is_empty() && !self.revive => return,
+            None if self.is_barred || (self.held.is_empty() && !self.revive) => return,
             None if self.retry_at.is_some_and(|at| now < at) => return,
             None => {}
         }

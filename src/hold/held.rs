@@ -12,12 +12,19 @@ const MAX_CALLS: usize = 256;
 const MAX_BYTES: usize = 8 << 20;
 
 impl Core {
-    /// Whether a call can go to the current child: it has the save; or nobody will ever have it; or the wait for it is over. A save that is live
-    /// elsewhere is not waited for so long: it is being started here.
+    /// Whether a call can go to the current child. It waits for its save, or the verdict on that, as long as --hold says; and for what is live
+    /// elsewhere until that has been started here, or has failed to.
     pub(super) fn may_go(&self, held: &Held, now: Instant) -> bool {
         let Some(kid) = self.current() else { return false };
-        let known = kid.save.max(self.settled).max(self.gave_up);
-        held.need <= known || (held.need > self.live && now >= held.since + self.rules.hold) || self.is_late(held, now)
+        if self.is_undecided(held) {
+            return held.need <= kid.save || now >= held.since + self.rules.hold;
+        }
+        held.need.min(self.live) <= kid.save.max(self.gave_up) || self.is_late(held, now)
+    }
+
+    /// Nobody knows yet what becomes of the save that the call needs.
+    fn is_undecided(&self, held: &Held) -> bool {
+        held.need > self.settled.max(self.live)
     }
 
     fn is_late(&self, held: &Held, now: Instant) -> bool {
@@ -38,7 +45,7 @@ impl Core {
     /// Lets go whatever can go, and refuses what has waited too long.
     pub(super) fn pump(&mut self, now: Instant) {
         while let Some(first) = self.held.front() {
-            let is_late = self.is_late(first, now);
+            let is_late = self.is_late(first, now) && self.current.is_none();
             let is_first_word = first.message.method() == "initialize";
             if self.may_go(first, now) {
                 let Some(held) = self.held.pop_front() else { return };
@@ -68,18 +75,24 @@ impl Core {
 
     pub(super) fn held_deadline(&self) -> Option<Instant> {
         let first = self.held.front()?;
-        let too_late = self.rules.start_timeout.map(|timeout| first.since + timeout);
-        let to_the_old = self.current.filter(|_| first.need > self.live).map(|_| first.since + self.rules.hold);
-        [too_late, to_the_old].into_iter().flatten().min()
+        if self.current.is_some() && self.is_undecided(first) {
+            return Some(first.since + self.rules.hold);
+        }
+        self.rules.start_timeout.map(|timeout| first.since + timeout)
     }
 
     /// The front answers `initialize` without a child: the client stays, and sees why there is nothing to see.
     fn answer_blindly(&mut self, held: Held) {
-        let Some(seat) = self.seats.get_mut(&held.seat) else { return };
-        let (why, output) = self.last_failure.clone().unwrap_or(("it is still starting".to_owned(), String::new()));
-        let (version, result) = handshake::without_child(&held.message, &why, &output);
-        seat.version = Some(version);
-        seat.is_blind = true;
+        let unbuilt = self.not_live.as_ref().and_then(|not_live| not_live.output.as_deref());
+        let (why, output) = match (&self.last_failure, unbuilt) {
+            (Some((why, output)), _) => (why.as_str(), output.as_str()),
+            (None, Some(output)) => ("what was saved last does not build", output),
+            (None, None) => ("it is still starting", ""),
+        };
+        let (version, result) = handshake::without_child(&held.message, why, output);
+        if let Some(seat) = self.seats.get_mut(&held.seat) {
+            (seat.version, seat.is_blind) = (Some(version), true);
+        }
         self.offer(&held.outlet, Message::result(held.message.id(), &result));
     }
 }

@@ -16,21 +16,26 @@ use crate::message::Message;
 const OUTPUT: usize = 4 << 10;
 
 impl Core {
-    /// The orchestrator knows more about the last save.
-    pub(super) fn verdict(&mut self, verdict: &Verdict, now: Instant) {
+    /// The orchestrator knows more about the last save. `is_first`: no child has ever been started.
+    pub(super) fn verdict(&mut self, verdict: &Verdict, is_first: bool, now: Instant) {
+        self.is_barred = is_first && !matches!(verdict, Verdict::Live(_));
         match verdict {
             Verdict::Live(save) => {
-                self.live = self.live.max(save.number);
+                self.settled = self.settled.max(save.number);
                 self.not_live = None;
             }
             Verdict::Pending(Save { number, at }) => self.not_live = Some(NotLive { save: *number, at: *at, output: None }),
             Verdict::NotLive { save: Save { number, at }, output } => {
                 self.settled = self.settled.max(*number);
                 let not_live = NotLive { save: *number, at: *at, output: Some(output.as_str().into()) };
-                self.log_to_clients(&not_live);
+                let is_known = self.not_live.as_ref().is_some_and(|known| known.save == *number && known.output.is_some());
+                if !is_known {
+                    self.log_to_clients(&not_live);
+                }
                 self.not_live = Some(not_live);
             }
         }
+        self.settle(now);
         self.pump(now);
     }
 
@@ -95,7 +100,7 @@ pub(super) fn clock(time: SystemTime) -> String {
 }
 
 /// The last 4 KiB, with control characters escaped.
-pub(super) fn end_of(output: &str) -> String {
+pub(crate) fn end_of(output: &str) -> String {
     let output = output.trim_end();
     let mut start = output.len().saturating_sub(OUTPUT);
     while !output.is_char_boundary(start) {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::Hold;
 use super::group::{CLOSE_STDIN_WAIT, Group};
 use super::parts::unavailable;
 use super::process::{Permit, Process, Wire};
+use super::{Hold, HoldSettings};
 use crate::child::{Child, CommandLine, Ladder, Spawner, is_text_busy};
 use crate::error::{Error, Result};
 
@@ -24,7 +24,9 @@ pub(super) struct Starter {
     ahead: Mutex<Option<Ahead>>,
     /// One is to wait for the first client.
     wants_ahead: AtomicBool,
-    spawner: Spawner,
+    /// A child has been started, some time.
+    has_started: AtomicBool,
+    spawner: Arc<Spawner>,
     command: Mutex<CommandLine>,
     permits: (Sender<()>, Receiver<()>),
     _running: Sender<()>,
@@ -51,7 +53,7 @@ pub(super) struct Orders {
 }
 
 impl Starter {
-    pub(super) fn new(spawner: Spawner, command: CommandLine) -> (Starter, Orders) {
+    pub(super) fn new(spawner: Arc<Spawner>, command: CommandLine) -> (Starter, Orders) {
         let (orders, received) = bounded(QUEUE);
         let (running, ended) = bounded(0);
         let permits = bounded(AT_ONCE);
@@ -65,6 +67,7 @@ impl Starter {
                 orders,
                 ahead: Mutex::default(),
                 wants_ahead: AtomicBool::new(false),
+                has_started: AtomicBool::new(false),
                 spawner,
                 command: Mutex::new(command),
                 permits,
@@ -87,6 +90,7 @@ impl Starter {
         let wire = Arc::<Wire>::default();
         let theirs = Arc::clone(&wire);
         let child = self.spawner.spawn(&self.command(), move |event| theirs.tell(event))?;
+        self.has_started.store(true, Ordering::Release);
         *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(Ahead { child: Arc::new(child), wire, save });
         Ok(())
     }
@@ -117,6 +121,10 @@ impl Starter {
         self.command.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(super) fn has_started(&self) -> bool {
+        self.has_started.load(Ordering::Acquire)
+    }
+
     pub(super) fn spawner(&self) -> &Spawner {
         &self.spawner
     }
@@ -134,6 +142,7 @@ impl Starter {
         // Connected before there is anything to be told.
         wire.connect(group, kid);
         let child = self.spawner.spawn(&self.command(), move |event| wire.tell(event))?;
+        self.has_started.store(true, Ordering::Release);
         Ok(Arc::new(child))
     }
 }
@@ -182,4 +191,15 @@ fn start(hold: &Arc<Hold>, group: &Arc<Group>, kid: u64) {
             group.with(|core, now| core.start_failed(kid, error.to_string(), String::new(), busy, now));
         }
     }
+}
+
+/// Where files are watched Python writes no bytecode unless told to: it is matched by whole seconds and size, so that a quick edit of an imported
+/// module would run as the old code.
+pub(super) fn watched(mut command: CommandLine, settings: &HoldSettings) -> CommandLine {
+    let name = "PYTHONDONTWRITEBYTECODE";
+    let is_given = std::env::var_os(name).is_some() || command.env.iter().any(|(given, _)| given == name);
+    if settings.watching && !is_given {
+        command.env.push((name.into(), "1".into()));
+    }
+    command
 }

@@ -1,358 +1,317 @@
-//! The thread that does what the reload machine says: it looks, builds, swaps, and tells.
+//! The thread that joins the watcher, the build, the reload machine and the hold: it does what the machine says, and tells it what happened.
 
-use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::build::Build;
-use super::freshness::Watch;
+use super::fresh::Watching;
 use super::plan::Plan;
-use crate::config::RunConfig;
-use crate::control::{Desk, Outcome};
+use super::report::{Report, Reports};
+use super::{Message, Reloaded};
 use crate::error::{Error, Result};
 use crate::hold::{Hold, Save, Swapped, Verdict};
 use crate::reload::{self, Action, Built, Failure, Input, Machine, Started};
 use crate::watch;
 
-/// Reloads that `status` lists.
-const REMEMBERED: usize = 10;
+/// The watcher answers within milliseconds; one that does not is not waited for again and again.
+const LOOK_PATIENCE: Duration = Duration::from_secs(5);
+/// This thread takes its mail at once, unless it has ended.
+const MAIL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Lines of a compiler's or server's output that go to the log.
-const LINES: usize = 20;
+/// The ways to the watcher's thread and from it.
+pub(super) struct Watch {
+    pub(super) commands: Sender<watch::Command>,
+    pub(super) events: Receiver<watch::Event>,
+}
 
-/// Reloads asked for that wait to be heard.
-const ORDERS: usize = 16;
-
-/// Without anything to wait for, the thread looks up now and then.
-const IDLE: Duration = Duration::from_secs(3600);
-
-/// The running thread; dropping it ends it.
+/// Everything the thread owns.
 pub(super) struct Orchestrator {
-    orders: Sender<Order>,
-    desk: Arc<FrontDesk>,
-    thread: Option<JoinHandle<()>>,
+    pub(super) plan: Plan,
+    pub(super) build: Option<String>,
+    pub(super) stop_first: bool,
+    pub(super) hold: Arc<Hold>,
+    pub(super) watch: Option<Watch>,
+    pub(super) shared: Arc<Watching>,
+    pub(super) reports: Arc<Reports>,
+    /// Its own mailbox, both ends.
+    pub(super) mail: (Sender<Message>, Receiver<Message>),
 }
 
-enum Order {
-    Reload(Sender<Outcome>),
-    Stop,
-}
-
-struct Worker {
-    hold: Arc<Hold>,
-    watch: Arc<Watch>,
-    events: Receiver<watch::Event>,
-    plan: Arc<Plan>,
-    settings: RunConfig,
+/// What changes while it runs.
+struct Work {
+    its: Orchestrator,
     machine: Machine,
-    begun: Instant,
-    begun_at: SystemTime,
-    /// When the machine wants its tick.
-    wake: Option<Instant>,
-    build: Option<Build>,
-    built: (Sender<Built>, Receiver<Built>),
-    swaps: Sender<Save>,
-    started: Receiver<Swapped>,
-    /// The save that the cycle under way brings to life.
-    cycle: u64,
-    asked: HashMap<u64, Sender<Outcome>>,
-    next_asked: u64,
-    desk: Arc<FrontDesk>,
+    began: (Instant, SystemTime),
+    running: Option<Build>,
+    /// When the next tick is due.
+    tick: Option<Instant>,
+    /// The last look's number; that of the present cycle; when that began.
+    look: u64,
+    cycle: (u64, Instant),
+    /// Batches of changes received from the watcher.
+    received: u64,
+    /// Who waits for a reload, by name.
+    waiting: Vec<(u64, Sender<Reloaded>)>,
+    last_name: u64,
 }
 
 impl Orchestrator {
-    pub fn start(
-        hold: Arc<Hold>,
-        watch: Arc<Watch>,
-        events: Receiver<watch::Event>,
-        plan: Plan,
-        settings: RunConfig,
-    ) -> Result<Orchestrator> {
-        let cannot = |error| Error::io("cannot start a thread to reload", error);
-        let plan = Arc::new(plan);
-        let (orders, received) = bounded(ORDERS);
-        let desk = Arc::new(FrontDesk { orders: orders.clone(), hold: Arc::clone(&hold), plan: Arc::clone(&plan), past: Mutex::default() });
-        let (swaps, wanted) = bounded::<Save>(1);
-        let (done, started) = bounded(1);
-        let swapping = Arc::clone(&hold);
-        let swap = move || {
-            for save in wanted {
-                if done.send(swapping.swap(save)).is_err() {
-                    return;
-                }
-            }
+    /// Starts the thread `reload`.
+    pub(super) fn start(self) -> Result<JoinHandle<()>> {
+        let machine = Machine::new(self.plan.reload.clone());
+        let now = Instant::now();
+        let work = Work {
+            its: self,
+            machine,
+            began: (now, SystemTime::now()),
+            running: None,
+            tick: None,
+            look: 0,
+            cycle: (0, now),
+            received: 0,
+            waiting: Vec::new(),
+            last_name: 0,
         };
-        thread::Builder::new().name("reload-swap".to_owned()).spawn(swap).map_err(cannot)?;
-        let has_build = settings.build.is_some();
-        let mut worker = Worker {
-            machine: Machine::new(plan.rules(&settings)),
-            hold,
-            watch,
-            events,
-            plan,
-            settings,
-            begun: Instant::now(),
-            begun_at: SystemTime::now(),
-            wake: None,
-            build: None,
-            built: bounded(1),
-            swaps,
-            started,
-            cycle: 0,
-            asked: HashMap::new(),
-            next_asked: 0,
-            desk: Arc::clone(&desk),
-        };
-        let work = move || {
-            if has_build {
-                worker.force(None);
-            }
-            worker.run(&received);
-        };
-        let thread = thread::Builder::new().name("reload".to_owned()).spawn(work).map_err(cannot)?;
-        Ok(Orchestrator { orders, desk, thread: Some(thread) })
-    }
-
-    /// Where others ask for a reload or the status.
-    pub fn desk(&self) -> Arc<dyn Desk> {
-        Arc::clone(&self.desk) as Arc<dyn Desk>
+        let thread = Builder::new().name("reload".to_owned()).spawn(move || work.run());
+        thread.map_err(|error| Error::io("cannot start a thread to reload with", error))
     }
 }
 
-impl Drop for Orchestrator {
-    fn drop(&mut self) {
-        self.orders.send(Order::Stop).ok();
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
+impl Work {
+    fn run(mut self) {
+        let messages = self.its.mail.1.clone();
+        let mut events = self.its.watch.as_ref().map_or_else(crossbeam_channel::never, |watch| watch.events.clone());
+        if self.its.build.is_some() {
+            self.feed(Input::Forced(None));
         }
-    }
-}
-
-impl Worker {
-    fn run(&mut self, orders: &Receiver<Order>) {
-        let mut events = self.events.clone();
-        let (expected, built, started) = (self.watch.expected().clone(), self.built.1.clone(), self.started.clone());
         loop {
-            let patience = self.wake.map_or(IDLE, |wake| wake.saturating_duration_since(Instant::now()));
+            let tick = self.tick.map_or_else(crossbeam_channel::never, crossbeam_channel::at);
             select! {
                 recv(events) -> event => match event {
-                    Ok(event) => self.take(event),
-                    // Nothing is watched.
-                    Err(_) => events = never(),
+                    Ok(event) => {
+                        let mut inputs = VecDeque::new();
+                        self.take(event, &mut inputs);
+                        self.feed_all(inputs);
+                    }
+                    Err(_) => {
+                        log::error!("the watcher has ended: changes are not noticed any more");
+                        events = crossbeam_channel::never();
+                        self.its.watch = None;
+                    }
                 },
-                recv(expected) -> _ => {
-                    self.watch.notice(false);
-                    self.feed(Input::Expected);
-                }
-                recv(built) -> built => if let Ok(built) = built {
-                    self.build = None;
-                    self.feed(Input::Built(built));
+                recv(messages) -> message => match message {
+                    Ok(Message::Stop) | Err(_) => return,
+                    Ok(message) => self.hear(message),
                 },
-                recv(started) -> swapped => if let Ok(swapped) = swapped {
-                    let started = self.started(swapped);
-                    self.feed(Input::Started(started));
-                },
-                recv(orders) -> order => match order {
-                    Ok(Order::Reload(reply)) => self.force(Some(reply)),
-                    Ok(Order::Stop) | Err(_) => return,
-                },
-                default(patience) => {
-                    self.wake = None;
+                recv(tick) -> _ => {
+                    self.tick = None;
                     self.feed(Input::Tick);
                 }
             }
+            if self.its.shared.take_expected() {
+                self.feed(Input::Expected);
+            }
         }
     }
 
-    fn take(&mut self, event: watch::Event) {
+    fn hear(&mut self, message: Message) {
+        match message {
+            Message::Built(built) => {
+                self.running = None;
+                self.feed(Input::Built(built));
+            }
+            Message::Started(swapped) => {
+                let started = self.started(swapped);
+                self.feed(Input::Started(started));
+            }
+            Message::Reload(reply) => {
+                self.last_name += 1;
+                self.waiting.push((self.last_name, reply));
+                self.feed(Input::Forced(Some(self.last_name)));
+            }
+            Message::Wake | Message::Stop => {}
+        }
+    }
+
+    /// Takes what the watcher says.
+    fn take(&mut self, event: watch::Event, inputs: &mut VecDeque<Input>) {
         match event {
             watch::Event::Note(note) => log::warn!("{note}"),
             watch::Event::Changed(changes) => {
-                self.watch.notice(true);
-                self.feed(Input::Changed(changes.into_iter().map(|change| change.path).collect()));
+                self.received += 1;
+                for change in &changes {
+                    log::debug!("{:?}: {}", change.kind, change.path.display());
+                }
+                inputs.push_back(Input::Changed(changes.into_iter().map(|change| change.path).collect()));
             }
         }
     }
 
-    fn force(&mut self, reply: Option<Sender<Outcome>>) {
-        self.watch.notice(false);
-        let name = reply.map(|reply| {
-            self.next_asked += 1;
-            self.asked.insert(self.next_asked, reply);
-            self.next_asked
-        });
-        self.feed(Input::Forced(name));
+    fn feed(&mut self, input: Input) {
+        self.feed_all(VecDeque::from([input]));
     }
 
-    /// Tells the machine, and does all that follows from it.
-    fn feed(&mut self, input: Input) {
-        let mut inputs = VecDeque::from([input]);
+    /// Tells the machine what happened, and does what it says, which may make more happen.
+    fn feed_all(&mut self, mut inputs: VecDeque<Input>) {
         while let Some(input) = inputs.pop_front() {
-            for action in self.machine.on(self.begun.elapsed(), input) {
+            let now = self.began.0.elapsed();
+            for action in self.machine.on(now, input) {
                 self.act(action, &mut inputs);
             }
         }
+        self.its.shared.publish(self.received, self.machine.stage(), self.cycle.0);
     }
 
     fn act(&mut self, action: Action, inputs: &mut VecDeque<Input>) {
         match action {
             Action::Look => self.look(inputs),
-            Action::Wait(time) => self.wake = Some(Instant::now() + time),
+            Action::Wait(time) => self.tick = Some(Instant::now() + time),
             Action::Build => {
-                self.cycle = self.watch.noticed();
-                let line = self.settings.build.as_deref().unwrap_or_default();
-                log::debug!("building: {line}");
-                match Build::start(self.hold.spawner(), line, &self.plan.cwd, self.built.0.clone()) {
-                    Ok(build) => self.build = Some(build),
-                    Err(failure) => inputs.push_back(Input::Built(Built::Failed(failure))),
-                }
+                self.cycle = (self.look, Instant::now());
+                self.start_build();
             }
             Action::CancelBuild => {
-                if let Some(build) = &self.build {
+                log::debug!("files have changed: the build is cancelled");
+                if let Some(build) = &self.running {
                     build.cancel();
                 }
             }
             Action::Start => {
-                if self.settings.build.is_none() {
-                    self.cycle = self.watch.noticed();
+                if self.its.build.is_none() {
+                    self.cycle = (self.look, Instant::now());
                 }
-                match self.plan.command_line(&self.settings) {
-                    Ok(command) => {
-                        self.hold.set_command(command);
-                        // One at a time: the machine waits for the outcome before it starts another.
-                        self.swaps.try_send(Save { number: self.cycle, at: SystemTime::now() }).ok();
-                    }
-                    Err(error) => {
-                        let failure = Failure { why: error.to_string(), output: String::new() };
-                        inputs.push_back(Input::Started(Started::Failed(failure)));
-                    }
-                }
+                self.start_server();
             }
-            Action::Ignore(paths) => self.ignore(paths),
-            Action::Report { failure, newer } => self.report(&failure, newer),
+            Action::Ignore(files) => self.ignore(files),
+            Action::Report { failure, newer } => self.report_failure(&failure, newer),
             Action::Tell { names, live, text } => {
-                for reply in names.iter().filter_map(|name| self.asked.remove(name)) {
-                    reply.try_send(Outcome { live, text: text.clone() }).ok();
-                }
+                self.waiting.retain(|(name, reply)| {
+                    let is_told = names.contains(name);
+                    if is_told {
+                        // Whoever has gone on does not listen.
+                        let _ = reply.try_send(Reloaded { live, text: text.clone() });
+                    }
+                    !is_told
+                });
             }
             Action::Verdict(verdict) => self.verdict(verdict),
         }
     }
 
-    /// Looks, and puts what was found before the end of the look.
-    fn look(&self, inputs: &mut VecDeque<Input>) {
-        let seen = self.watch.look_now();
-        while seen.is_some_and(|seen| seen.batches > self.watch.batches()) {
-            match self.events.recv_timeout(Duration::from_secs(1)) {
-                Ok(watch::Event::Note(note)) => log::warn!("{note}"),
-                Ok(watch::Event::Changed(changes)) => {
-                    self.watch.notice(true);
-                    inputs.push_back(Input::Changed(changes.into_iter().map(|change| change.path).collect()));
+    /// One look of the watcher, and everything that it finds.
+    fn look(&mut self, inputs: &mut VecDeque<Input>) {
+        self.look = self.its.shared.next_look();
+        let mut pending = false;
+        if let Some(Watch { commands, events }) = &self.its.watch {
+            let (reply, answer) = bounded(1);
+            let events = events.clone();
+            let asked = commands.send_timeout(watch::Command::LookNow(reply), LOOK_PATIENCE).is_ok();
+            match asked.then(|| answer.recv_timeout(LOOK_PATIENCE)) {
+                Some(Ok(found)) => {
+                    pending = found.pending;
+                    while self.received < found.batches {
+                        let Ok(event) = events.recv_timeout(LOOK_PATIENCE) else { break };
+                        self.take(event, inputs);
+                    }
                 }
-                Err(_) => break,
+                _ => log::warn!("the watcher does not answer: is a watched drive not there?"),
             }
         }
-        inputs.push_back(Input::Looked { pending: seen.is_some_and(|seen| seen.pending) });
+        inputs.push_back(Input::Looked { pending });
     }
 
-    fn started(&self, swapped: Swapped) -> Started {
+    fn start_build(&mut self) {
+        let Some(line) = self.its.build.clone() else { return };
+        log::debug!("building: {line}");
+        let mail = self.its.mail.0.clone();
+        let on_end = move |built| drop(mail.send_timeout(Message::Built(built), MAIL_PATIENCE));
+        match Build::start(self.its.hold.spawner(), &line, &self.its.plan.command, on_end) {
+            Ok(build) => self.running = Some(build),
+            Err(error) => {
+                let failure = Failure { why: format!("the build cannot be started: {error}"), output: String::new() };
+                // The mailbox has room: this thread is its reader, and few write.
+                let _ = self.its.mail.0.try_send(Message::Built(Built::Failed(failure)));
+            }
+        }
+    }
+
+    fn start_server(&mut self) {
+        if self.its.plan.env_file.is_some() {
+            match self.its.plan.environment() {
+                Ok(env) => {
+                    self.its.plan.command.env = env;
+                    self.its.hold.set_command(self.its.plan.command.clone());
+                }
+                Err(error) => log::warn!("{error}: the variables stay as they were"),
+            }
+        }
+        let save = Save { number: self.cycle.0, at: SystemTime::now() };
+        let (hold, mail) = (Arc::clone(&self.its.hold), self.its.mail.0.clone());
+        let start = move || {
+            let swapped = hold.swap(save);
+            drop(mail.send_timeout(Message::Started(swapped), MAIL_PATIENCE));
+        };
+        if let Err(error) = Builder::new().name("reload-start".to_owned()).spawn(start) {
+            let why = format!("there is no thread to start it with: {error}");
+            let _ = self.its.mail.0.try_send(Message::Started(Swapped::Failed { why, output: String::new(), is_text_busy: false }));
+        }
+    }
+
+    fn started(&mut self, swapped: Swapped) -> Started {
         match swapped {
-            Swapped::Live { took, changes } => {
+            Swapped::Live { changes, .. } => {
+                let took = self.cycle.1.elapsed();
                 let changes = if changes.is_empty() { String::new() } else { format!(": {}", changes.join(" ")) };
                 let text = format!("reloaded in {} ms{changes}", took.as_millis());
                 log::info!("{text}");
-                self.desk.note(true, &text);
+                self.its.reports.add(Report::live(text.clone()));
                 Started::Live(text)
             }
             Swapped::Failed { why, output, is_text_busy: true } => Started::Busy(Failure { why, output }),
-            Swapped::Failed { why, output, is_text_busy: false } => Started::Failed(Failure { why, output }),
+            Swapped::Failed { why, output, is_text_busy: false } => {
+                Started::Failed(Failure { why: format!("the new server did not start: {why}"), output })
+            }
         }
     }
 
-    fn report(&self, failure: &Failure, newer: bool) {
-        let lines: Vec<&str> = failure.output.lines().collect();
-        let shown = &lines[lines.len().saturating_sub(LINES)..];
-        let consequence = match (newer, self.hold.status().live_since) {
-            (true, _) => "a newer change is being tried",
-            (false, None) => "nothing runs yet; the next save is tried",
-            (false, Some(_)) if self.settings.stop_first => {
-                "the old version was stopped first (--stop-first); calls wait for the next good save"
+    fn ignore(&self, files: Vec<std::path::PathBuf>) {
+        for file in files {
+            let what = if self.its.build.is_some() { "each build or start" } else { "each start" };
+            log::warn!("{} is written by {what} of the server: it is output, and not watched any more", file.display());
+            if let Some(watch) = &self.its.watch {
+                // When the watcher is stuck the machine passes over it all the same.
+                let _ = watch.commands.send_timeout(watch::Command::IgnoreOutput(file), LOOK_PATIENCE);
             }
-            (false, Some(_)) => "the version before keeps serving",
-        };
-        log::error!("not reloaded: {}: {consequence}", failure.why);
-        for line in shown {
-            log::error!("  | {line}");
         }
-        self.desk.note(false, &failure.why);
+    }
+
+    fn report_failure(&self, failure: &Failure, newer: bool) {
+        let then = match () {
+            () if newer => "files have changed since: trying again",
+            () if self.its.stop_first => "the old version has been stopped before (--stop-first): calls wait for the next save",
+            () if self.its.hold.status().live_since.is_none() => "there is no older version: calls wait for the next save",
+            () => "the old version keeps serving",
+        };
+        log::warn!("{}; {then}", failure.why);
+        for line in crate::hold::end_of(&failure.output).lines() {
+            log::warn!("  | {line}");
+        }
+        self.its.reports.add(Report::failed(&failure.why, &failure.output));
     }
 
     fn verdict(&self, verdict: reload::Verdict) {
-        let now = SystemTime::now();
-        self.hold.verdict(match verdict {
-            reload::Verdict::Pending => Verdict::Pending(Save { number: self.watch.noticed(), at: now }),
-            reload::Verdict::Live => Verdict::Live(Save { number: self.watch.settle(), at: now }),
+        let at = |time: Duration| self.began.1 + time;
+        self.its.hold.verdict(match verdict {
+            reload::Verdict::Pending => Verdict::Pending(Save { number: self.its.shared.to_come(), at: at(self.began.0.elapsed()) }),
+            reload::Verdict::Live => Verdict::Live(Save { number: self.look, at: at(self.began.0.elapsed()) }),
             reload::Verdict::NotLive { saved, failure } => {
                 let output = format!("{}\n{}", failure.why, failure.output);
-                Verdict::NotLive { save: Save { number: self.watch.settle(), at: self.begun_at + saved }, output }
+                Verdict::NotLive { save: Save { number: self.look, at: at(saved) }, output }
             }
         });
     }
-
-    fn ignore(&self, paths: Vec<PathBuf>) {
-        for path in paths {
-            log::warn!("{} changes with every run: it is output, and not watched any more", path.display());
-            self.watch.ignore(path);
-        }
-    }
-}
-
-/// What the control socket may ask.
-struct FrontDesk {
-    orders: Sender<Order>,
-    hold: Arc<Hold>,
-    plan: Arc<Plan>,
-    past: Mutex<VecDeque<serde_json::Value>>,
-}
-
-impl FrontDesk {
-    fn note(&self, live: bool, text: &str) {
-        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        past.push_front(serde_json::json!({"at": seconds(SystemTime::now()), "live": live, "text": text}));
-        past.truncate(REMEMBERED);
-    }
-}
-
-impl Desk for FrontDesk {
-    fn reload(&self, timeout: Duration) -> Outcome {
-        let (reply, outcome) = bounded(1);
-        let ordered = self.orders.send_timeout(Order::Reload(reply), timeout).is_ok();
-        let unknown = || Outcome { live: false, text: format!("the outcome is not known after {timeout:?}") };
-        if ordered { outcome.recv_timeout(timeout).unwrap_or_else(|_| unknown()) } else { unknown() }
-    }
-
-    fn status(&self) -> serde_json::Value {
-        let status = self.hold.status();
-        let command: Vec<_> = self.plan.command.iter().map(|word| word.to_string_lossy()).collect();
-        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        serde_json::json!({
-            "pid": std::process::id(),
-            "cwd": self.plan.cwd.to_string_lossy(),
-            "command": command,
-            "sessions": status.sessions,
-            "children": status.children,
-            "generation": status.generation,
-            "live_since": status.live_since.map(seconds),
-            "last_error": status.last_error,
-            "reloads": *past,
-        })
-    }
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

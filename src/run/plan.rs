@@ -1,134 +1,135 @@
-//! What is to be run and watched, worked out once from the command line.
+//! From settings and COMMAND to what is started and what is watched, before anything of it happens.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::child::{self, CommandLine};
-use crate::config::{RunConfig, env_file};
+use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
-use crate::reload;
-use crate::watch::{self, Root, Summary};
+use crate::{reload, watch};
 
-/// COMMAND, and the files that belong to it.
-pub(super) struct Plan {
-    pub command: Vec<OsString>,
-    /// Where the front was started; builds run here.
-    pub cwd: PathBuf,
-    child_cwd: PathBuf,
-    /// COMMAND's program, as far as it is found, and its arguments that are files.
-    own: BTreeSet<PathBuf>,
-    root: Option<Root>,
+/// What a front is to do.
+pub(crate) struct Plan {
+    pub(super) command: CommandLine,
+    /// None: nothing is watched.
+    pub(super) watch: Option<watch::Rules>,
+    pub(super) reload: reload::Rules,
+    /// Why no directory is watched, for the log.
+    pub(super) why_no_root: Option<String>,
+    /// COMMAND cannot be started yet, and is waited for.
+    pub(super) missing: Option<Error>,
+    pub(super) env_file: Option<PathBuf>,
+    /// What stands in `--env`.
+    given_env: Vec<(OsString, OsString)>,
 }
 
 impl Plan {
-    /// Of a command somebody named. Watched is what `--watch` says, or else the directory that goes without saying.
-    pub fn of_command(settings: &RunConfig, command: Vec<OsString>) -> Result<Plan> {
-        let cwd = std::env::current_dir().map_err(|error| Error::io("there is no working directory", error))?;
-        let home = std::env::home_dir();
-        let root = settings.watch.is_empty().then(|| watch::default_root(&cwd, settings.cwd.as_deref(), &command, home.as_deref()));
-        Plan::new(settings, command, cwd, root)
-    }
-
-    /// Of a program that is its own front: only its executable and what `--watch` says is watched.
-    pub fn of_itself(settings: &RunConfig, command: Vec<OsString>) -> Result<Plan> {
-        let cwd = std::env::current_dir().map_err(|error| Error::io("there is no working directory", error))?;
-        Plan::new(settings, command, cwd, None)
-    }
-
-    fn new(settings: &RunConfig, command: Vec<OsString>, cwd: PathBuf, root: Option<Root>) -> Result<Plan> {
-        let child_cwd = settings.cwd.as_ref().map_or_else(|| cwd.clone(), |dir| cwd.join(dir));
-        if !child_cwd.is_dir() {
-            return Err(Error::setting("--cwd", child_cwd.display().to_string(), "a directory that exists"));
+    /// For `run`: COMMAND, with what is watched by default.
+    pub(crate) fn of_command(run: &RunConfig, words: Vec<OsString>, cwd: &Path) -> Result<Plan> {
+        let child_cwd = run.cwd.as_ref().map_or_else(|| cwd.to_path_buf(), |dir| cwd.join(dir));
+        let mut words = words.into_iter();
+        let program = words.next().unwrap_or_default();
+        let mut plan = Plan::new(run, CommandLine { program, args: words.collect(), cwd: child_cwd, env: Vec::new() }, cwd)?;
+        let line: Vec<OsString> = std::iter::once(&plan.command.program).chain(&plan.command.args).cloned().collect();
+        if run.watch.is_empty() {
+            let home = std::env::var_os("HOME").map(PathBuf::from);
+            let child_cwd = run.cwd.as_ref().map(|_| plan.command.cwd.as_path());
+            match watch::default_root(cwd, child_cwd, &line, home.as_deref()) {
+                watch::Root::Directory(root) => plan.add_root(root),
+                watch::Root::OnlyNamed { why } => plan.why_no_root = Some(why),
+            }
         }
-        let mut plan = Plan { command, cwd, child_cwd, own: BTreeSet::new(), root };
-        plan.own = plan.files_of_command();
+        plan.find_program(run)?;
         Ok(plan)
     }
 
-    /// Refuses a COMMAND that does not exist when nothing could bring it.
-    pub fn check(&self, settings: &RunConfig) -> Result<()> {
-        let can_come = settings.build.is_some() || (!settings.no_watch && self.program().to_string_lossy().contains('/'));
-        match self.resolve() {
-            Err(error) if can_come => {
-                log::warn!("{error}; it is started when it is there");
-                Ok(())
-            }
-            other => other.map(drop),
-        }
+    /// For `dev()`: a program that is its own server, and is watched with nothing else unless that is named.
+    pub(crate) fn of_program(run: &RunConfig, program: PathBuf, args: Vec<OsString>, cwd: &Path) -> Result<Plan> {
+        let command = CommandLine { program: program.clone().into(), args, cwd: cwd.to_path_buf(), env: Vec::new() };
+        let mut plan = Plan::new(run, command, cwd)?;
+        plan.add_command_file(program);
+        Ok(plan)
     }
 
-    /// What to start now; the environment file is read each time.
-    pub fn command_line(&self, settings: &RunConfig) -> Result<CommandLine> {
-        let from_file = match &settings.env_file {
-            Some(path) => env_file(&self.cwd.join(path))?,
-            None => Vec::new(),
+    fn new(run: &RunConfig, command: CommandLine, cwd: &Path) -> Result<Plan> {
+        let named: BTreeSet<PathBuf> = run.watch.iter().chain(&run.env_file).map(|path| cwd.join(path)).collect();
+        let rules = watch::Rules {
+            roots: run.watch.iter().map(|path| cwd.join(path)).collect(),
+            named: run.env_file.iter().map(|path| cwd.join(path)).collect(),
+            extensions: run.extensions.clone(),
+            ignore: run.ignore.clone(),
+            debounce: run.debounce,
         };
-        let pairs = from_file.into_iter().chain(settings.env.iter().cloned());
-        Ok(CommandLine {
-            program: self.program(),
-            args: self.command.iter().skip(1).cloned().collect(),
-            cwd: self.child_cwd.clone(),
-            env: pairs.map(|(name, value)| (name.into(), value.into())).collect(),
-        })
+        let mut plan = Plan {
+            command,
+            watch: (!run.no_watch).then_some(rules),
+            reload: reload::Rules { build: run.build.is_some(), command: BTreeSet::new(), named },
+            why_no_root: None,
+            missing: None,
+            env_file: run.env_file.as_ref().map(|path| cwd.join(path)),
+            given_env: run.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        };
+        plan.command.env = plan.environment()?;
+        Ok(plan)
     }
 
-    /// What to watch.
-    pub fn watched(&self, settings: &RunConfig) -> watch::Rules {
-        let mut roots: Vec<PathBuf> = settings.watch.iter().map(|path| self.cwd.join(path)).collect();
-        if let Some(Root::Directory(directory)) = &self.root {
-            roots.push(directory.clone());
+    /// The variables of the child: those of the env file as it is now, then those given by flag.
+    pub(super) fn environment(&self) -> Result<Vec<(OsString, OsString)>> {
+        let mut env = Vec::new();
+        if let Some(file) = &self.env_file {
+            let pairs = config::env_file(file).map_err(|error| Error::file("cannot read", file, error))?;
+            env.extend(pairs.into_iter().map(|(name, value)| (name.into(), value.into())));
         }
-        let named = self.own.iter().cloned().chain(settings.env_file.iter().map(|path| self.cwd.join(path))).collect();
-        watch::Rules { roots, named, extensions: settings.extensions.clone(), ignore: settings.ignore.clone(), debounce: settings.debounce }
+        env.extend(self.given_env.iter().cloned());
+        Ok(env)
     }
 
-    /// What the reload machine has to know.
-    pub fn rules(&self, settings: &RunConfig) -> reload::Rules {
-        let named = settings.env_file.iter().chain(&settings.watch).map(|path| self.cwd.join(path));
-        reload::Rules {
-            build: settings.build.is_some(),
-            command: self.own.clone(),
-            named: self.own.iter().cloned().chain(named).filter(|path| path.is_file()).collect(),
-        }
-    }
-
-    /// Says what is watched, and loudly when that is nothing.
-    pub fn announce(&self, summary: &Summary) {
-        if let Some(Root::OnlyNamed { why }) = &self.root {
-            log::warn!("{why}");
-        }
-        let places: Vec<String> = summary.roots.iter().map(|root| root.display().to_string()).collect();
-        let own: Vec<String> = self.own.iter().map(|path| path.display().to_string()).collect();
-        match (summary.files, places.is_empty()) {
-            (_, true) => log::info!("watching {}", own.join(", ")),
-            (0, false) => log::warn!(
-                "watching {}, where NO FILE COUNTS: nothing there has one of the extensions that count, or all is ignored; see --watch, --ext and --ignore",
-                places.join(", ")
-            ),
-            (1, false) => log::info!("watching {} (1 file)", places.join(", ")),
-            (files, false) => log::info!("watching {} ({files} files)", places.join(", ")),
+    fn add_root(&mut self, root: PathBuf) {
+        if let Some(rules) = &mut self.watch {
+            rules.roots.push(root);
         }
     }
 
-    fn program(&self) -> OsString {
-        self.command.first().cloned().unwrap_or_default()
+    fn add_command_file(&mut self, path: PathBuf) {
+        let path = std::path::absolute(&path).unwrap_or(path);
+        self.reload.command.insert(path.clone());
+        self.reload.named.insert(path.clone());
+        if let Some(rules) = self.watch.as_mut().filter(|rules| !rules.named.contains(&path)) {
+            rules.named.push(path);
+        }
     }
 
-    fn resolve(&self) -> Result<PathBuf> {
-        child::resolve(&self.program(), &self.child_cwd, std::env::var_os("PATH").as_deref())
+    /// COMMAND must be there, unless a build or a save can bring it.
+    fn find_program(&mut self, run: &RunConfig) -> Result<()> {
+        let CommandLine { program, args, cwd, env } = &self.command;
+        let path = env.iter().rev().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone()).or_else(|| std::env::var_os("PATH"));
+        let by_path = program.as_bytes().contains(&b'/');
+        let found = child::resolve(program, cwd, path.as_deref());
+        let files: Vec<PathBuf> =
+            args.iter().filter(|word| !word.is_empty()).map(|word| cwd.join(word)).filter(|path| path.is_file()).collect();
+        match found {
+            Ok(program) => self.add_command_file(program),
+            Err(error) => {
+                let place = cwd.join(program);
+                let can_come = self.watch.is_some() && by_path && place.parent().is_some_and(Path::is_dir);
+                if !can_come && run.build.is_none() {
+                    return Err(error);
+                }
+                self.missing = Some(error);
+                if by_path {
+                    self.add_command_file(place);
+                }
+            }
+        }
+        files.into_iter().for_each(|file| self.add_command_file(file));
+        Ok(())
     }
 
-    fn files_of_command(&self) -> BTreeSet<PathBuf> {
-        let program = self.resolve().ok().or_else(|| {
-            let program = self.program();
-            program.to_string_lossy().contains('/').then(|| self.child_cwd.join(program))
-        });
-        let arguments = self.command.iter().skip(1).map(|word| self.child_cwd.join(word)).filter(|path| path.is_file());
-        program.into_iter().chain(arguments).map(|path| absolute(&path)).collect()
+    /// COMMAND as it was given, for people.
+    pub(super) fn shown(&self) -> String {
+        let words = std::iter::once(&self.command.program).chain(&self.command.args);
+        words.map(|word: &OsString| OsStr::to_string_lossy(word)).collect::<Vec<_>>().join(" ")
     }
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }

@@ -163,3 +163,25 @@ fn a_session_that_is_over_leaves_nothing_behind() {
     assert!(slots.wait_until_quiet(SOON));
     assert!(started.try_recv().is_err());
 }
+
+/// Without threads the calls that wait are refused one after the other: not one inside the other, which no stack would hold.
+#[test]
+fn without_threads_whoever_waits_is_refused() {
+    let bounds = Bounds { calls: 1, calls_per_session: 1, waiting_calls: 100_000, waiting_bytes: usize::MAX, asks: 1 };
+    let slots = Slots::new(bounds, Workers::new(0));
+    let Admission::Run(first) = slots.admit(1, 0, 1, Box::new(|| {})) else { panic!("a free slot") };
+    let dropped = Arc::new(AtomicUsize::new(0));
+    struct Counts(Arc<AtomicUsize>);
+    impl Drop for Counts {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    for ticket in 1..=100_000 {
+        let counts = Counts(Arc::clone(&dropped));
+        assert!(matches!(slots.admit(1, ticket, 1, Box::new(move || drop(counts))), Admission::Waits));
+    }
+    first();
+    assert_eq!(dropped.load(Ordering::SeqCst), 100_000);
+    assert!(slots.wait_until_quiet(SOON) && slots.lock().lanes.is_empty());
+}

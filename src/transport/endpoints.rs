@@ -80,7 +80,7 @@ impl Endpoints {
     /// When the settings make no sense, as [`serve`](crate::serve).
     pub fn new(handler: impl Handler, config: &Config) -> Result<Endpoints> {
         let config = config.clone().check()?;
-        let workers = Workers::new(config.limits.calls + config.limits.asks);
+        let workers = Workers::of(&config.limits);
         let back = Dispatcher::new(Arc::new(handler), &config.limits, workers.clone());
         Ok(Endpoints::over(Arc::new(back), &config, workers))
     }

@@ -130,8 +130,7 @@ impl Acceptor {
                         log::error!("cannot accept a connection: {error}: waiting until it works again");
                     }
                     is_short = true;
-                    self.connections.make_room();
-                    thread::sleep(SHORTAGE);
+                    self.wait_and_make_room();
                 }
             }
         }
@@ -150,9 +149,14 @@ impl Acceptor {
         let serve = move || Connection { place, shared }.serve(socket);
         if let Err(error) = thread::Builder::new().name("http".to_owned()).stack_size(STACK).spawn(serve) {
             log::error!("cannot start a thread for a connection: {error}: it is closed");
-            self.connections.make_room();
-            thread::sleep(SHORTAGE);
+            self.wait_and_make_room();
         }
+    }
+
+    /// In this order: the connection that came in just before is to be answered, not closed for the next one.
+    fn wait_and_make_room(&self) {
+        thread::sleep(SHORTAGE);
+        self.connections.make_room();
     }
 }
 
@@ -325,6 +329,11 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
             }
             _ => break,
         }
+    }
+    #[cfg(target_os = "linux")]
+    if let Ok(socket) = &result {
+        // The standard library's queue of 128 overflows in a burst, and whoever finds it full tries again a second later.
+        nix::sys::socket::listen(socket, nix::sys::socket::Backlog::MAXALLOWABLE).ok();
     }
     result
 }

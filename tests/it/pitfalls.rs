@@ -152,23 +152,19 @@ fn fact_9_at_the_cap_the_polite_are_not_harmed() {
         config.max_connections = 4;
         config.limits.stray_stream = Duration::ZERO;
     });
+    let mut used = Sse::open(server.address);
     let mut idle = Http::connect(server.address);
-    assert_eq!(idle.exchange(HEALTH).status, 200);
+    used.post_on(&mut idle, PING);
     let mut half = Http::sending(server.address, "GET / HTTP/1.1\r\n");
     let mut stray = Sse::open(server.address);
-    let mut first = Sse::open(server.address);
-    // Three newcomers, each of which stays: one for each of the three that can go.
-    let mut second = Sse::open(server.address);
-    assert!(idle.is_closed());
-    second.post_on(&mut Http::connect(server.address), PING);
-    assert!(half.is_closed());
-    second.answer("1");
-    first.post_on(&mut Http::connect(server.address), PING);
-    first.answer("1");
-    let mut third = Sse::open(server.address);
-    third.post_on(&mut Http::connect(server.address), PING);
-    third.answer("1");
-    assert!(stray.event().is_none() || stray.http.is_closed());
+    // One newcomer for each of the three that can go.
+    let mut newcomers: Vec<_> = (0..3).map(|_| Sse::open(server.address)).collect();
+    assert!(idle.is_closed() && half.is_closed() && stray.event().is_none());
+    // The post takes the oldest newcomer's place, which has not been used either.
+    used.answer("1");
+    used.request("2", "ping", "{}");
+    used.answer("2");
+    assert!(newcomers[0].event().is_none());
 }
 
 #[test]
@@ -227,12 +223,17 @@ fn fact_13_a_stream_costs_one_thread_and_one_descriptor() {
 fn fact_14_keep_alive_answers_come_without_delay() {
     let server = Server::start();
     let mut http = Http::connect(server.address);
-    let began = std::time::Instant::now();
-    for _ in 0..200 {
+    let mut fastest = Duration::MAX;
+    for round in 0..200 {
+        let began = std::time::Instant::now();
         assert_eq!(http.exchange(request("GET", &format!("/{}", "x".repeat(2000)), "", "")).status, 404);
+        // The first ones are acknowledged at once by any system.
+        if round >= 100 {
+            fastest = fastest.min(began.elapsed());
+        }
     }
-    // 200 delays of 40 ms would be 8 s.
-    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    // Where the delay is, all have it; however slow the machine is, one of a hundred without it is fast.
+    assert!(fastest < Duration::from_millis(30), "{fastest:?}");
 }
 
 #[test]
@@ -290,9 +291,9 @@ fn fact_18_a_reader_that_is_stuck_ends_at_its_write_deadline() {
     });
     // Answers that nobody reads fill the buffers of both sides; then the server gives up and has room for others again.
     let mut stuck = Http::connect(server.address);
-    let line = request("GET", &format!("/{}", "x".repeat(8000)), "", "");
+    let lines = request("GET", "/", "", "").repeat(1000);
     stuck.stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
-    while stuck.stream.write_all(line.as_bytes()).is_ok() {}
+    while stuck.stream.write_all(lines.as_bytes()).is_ok() {}
     eventually("there is room again", || {
         let mut http = Http::connect(server.address);
         http.send(HEALTH).try_response().is_some_and(|answer| answer.status == 200)

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use mcp_http_transport::{Config, Service, TransportMode};
 
-pub(crate) use handler::{Events, TestHandler, test_handler};
+pub(crate) use handler::{Events, test_handler};
 pub(crate) use http::{Http, Response, get, post, request};
 pub(crate) use program::Program;
-pub(crate) use sse::{Event, Sse};
+pub(crate) use sse::Sse;
 
 /// How long anything may take before a test fails: far more than it takes.
 pub(crate) const SOON: Duration = Duration::from_secs(20);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::support::{Http, Program, Random, SOON, Server, Sse, eventually, get, post, request, spawn};
+use super::support::{Http, Program, Random, Server, Sse, eventually, get, post, request, spawn};
 
 const HTTP: [(&str, &str); 2] = [("MCP_TRANSPORT", "http"), ("MCP_HTTP_PORT", "0")];
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
@@ -48,45 +48,52 @@ fn resets_after_the_request() {
 #[cfg(unix)]
 #[test]
 fn out_of_descriptors_the_listener_waits_and_goes_on() {
-    let program = Program::server("ulimit -n 40", &HTTP);
+    let program = Program::server("ulimit -n 40", &[HTTP[0], HTTP[1], ("MCP_KEEP_ALIVE", "100ms")]);
     let address = program.address();
     let mut session = Sse::open(address);
     assert_eq!(session.call("1", "echo", "{}")["result"], json!({}));
-    let mut kept = Http::connect(address);
-    // Streams in use: none of them may be closed to make room, so their number grows until nothing is left.
-    let mut others = Vec::new();
-    for _ in 0..60 {
-        others.push(Http::sending(address, request("GET", "/sse", "", "")));
-    }
+    // New streams are not closed to make room, so their number grows until nothing is left.
+    let others: Vec<_> = (0..60).map(|_| Http::sending(address, request("GET", "/sse", "", ""))).collect();
     program.stderr("cannot accept a connection");
-    let answer = kept.send(request("POST", &session.path, "Content-Type: application/json\r\n", PING)).try_response();
-    assert!(answer.is_none_or(|answer| answer.status == 202), "an idle connection may have made room");
+    let mut posting = Http::sending(address, request("POST", &session.path, "Content-Type: application/json\r\n", PING));
     drop(others);
-    eventually("newcomers come in", || {
-        let mut http = Http::connect(address);
-        http.send(request("GET", "/healthz", "", "")).try_response().is_some_and(|answer| answer.status == 200)
-    });
-    assert_eq!(session.call("2", "echo", "{}")["result"], json!({}), "who was there goes on");
-    serves(address);
+    // It waits in the system's queue until there is a descriptor for it.
+    assert_eq!(posting.response().status, 202);
+    assert_eq!(session.answer("1")["result"], json!({}), "who was there goes on");
+    for _ in 0..20 {
+        serves(address);
+    }
 }
 
-/// Out of threads (no memory for a stack) a connection or a call is refused, and the rest goes on.
+/// Out of threads a connection or a call is refused, and the rest goes on. The system bounds the threads of any user but root, so root starts the server
+/// as nobody; other users have too many threads of their own to say how many are left.
 #[cfg(target_os = "linux")]
 #[test]
 fn out_of_threads_the_rest_goes_on() {
-    let program = Program::server("ulimit -v 300000", &HTTP);
+    let has_setpriv = std::process::Command::new("setpriv").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !nix::unistd::geteuid().is_root() || !has_setpriv {
+        eprintln!("not tested: it takes root and setpriv");
+        return;
+    }
+    let wrapper = "WRAPPER='prlimit --nproc=40 setpriv --reuid=65534 --clear-groups'";
+    let program = Program::server(wrapper, &[HTTP[0], HTTP[1], ("MCP_KEEP_ALIVE", "50ms")]);
     let address = program.address();
     let mut session = Sse::open(address);
     session.request("\"before\"", "echo", "{}");
     session.answer("\"before\"");
-    let crowd: Vec<_> = (0..300).map(|_| Http::sending(address, request("GET", "/sse", "", ""))).collect();
+    let crowd: Vec<_> = (0..100).map(|_| Http::sending(address, request("GET", "/sse", "", ""))).collect();
     program.stderr("cannot start a thread for a connection");
     drop(crowd);
     eventually("newcomers come in", || {
         let mut http = Http::connect(address);
         http.send(request("GET", "/healthz", "", "")).try_response().is_some_and(|answer| answer.status == 200)
     });
-    eventually("calls are answered", || session.post(PING).status == 202 && session.answer("1")["result"].is_object());
+    eventually("the crowd's threads are gone", || {
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"echo","params":{}}"#;
+        let mut http = Http::connect(address);
+        let posted = http.send(request("POST", &session.path, "Content-Type: application/json\r\n", body)).try_response();
+        posted.is_some_and(|answer| answer.status == 202) && session.answer("1")["result"].is_object()
+    });
     serves(address);
 }
 
@@ -112,9 +119,9 @@ fn five_thousand_half_open_heads() {
 #[test]
 fn a_client_that_never_reads() {
     let server = Server::with(|config| config.limits.write_deadline = Duration::from_millis(500));
-    let stuck: Vec<_> = (0..8).map(|_| Sse::open(server.address)).collect();
+    let stuck: Vec<_> = (0..3).map(|_| Sse::open(server.address)).collect();
     for session in &stuck {
-        session.request("1", "big", r#"{"bytes":30000000}"#);
+        session.request("1", "big", r#"{"bytes":6000000}"#);
     }
     let mut normal = Sse::open(server.address);
     for id in 0..100 {
@@ -338,5 +345,4 @@ fn the_polite_beside_the_rude() {
     }
     serves(address);
     assert_eq!(post(address, "/messages/", PING).status, 400);
-    assert!(SOON > Duration::ZERO);
 }

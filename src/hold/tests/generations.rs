@@ -84,7 +84,7 @@ fn a_broken_edit_costs_one_failed_start_and_the_old_code_answers() {
 
 #[test]
 fn hanging_refusing_and_another_version_are_failed_reloads_too() {
-    let front = front_with(json!({"name": "v1"}), |settings| settings.start_timeout = Some(Duration::from_secs(2)));
+    let front = front_with(json!({"name": "v1"}), |settings| settings.start_timeout = Some(Duration::from_secs(4)));
     let client = front.session();
     let (why, _) = failure(front.reload(json!({"name": "v2", "protocol": "2025-06-18"})));
     assert!(why.contains("2025-06-18") && why.contains("2025-11-25"), "both versions: {why}");
@@ -168,7 +168,7 @@ fn a_first_start_that_fails_holds_initialize_until_a_save_is_good() {
 #[test]
 fn at_the_start_timeout_the_front_answers_itself_and_lists_change_when_a_child_lives() {
     let front =
-        front_with(json!({"name": "bad", "crash_at_start": true}), |settings| settings.start_timeout = Some(Duration::from_millis(700)));
+        front_with(json!({"name": "bad", "crash_at_start": true}), |settings| settings.start_timeout = Some(Duration::from_secs(4)));
     let client = front.session();
     let call = client.send("tools/list", json!({}));
     let answer = value(&client.answer(call));
@@ -274,4 +274,31 @@ fn at_most_two_start_at_once_and_all_get_there() {
     changes(swapped.recv().unwrap());
     front.hold.verdict(Verdict::Live(save));
     clients.iter().for_each(|client| assert_eq!(client.version(), "v2"));
+}
+
+#[test]
+fn a_first_build_comes_before_the_first_child() {
+    let front = front_with(json!({"name": "v1"}), |settings| settings.start_timeout = Some(Duration::from_secs(4)));
+    let save = front.save();
+    front.hold.verdict(Verdict::Pending(save));
+    let (one, two) = (front.client(), front.client());
+    let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}});
+    let ids = [one.send("initialize", hello.clone()), two.send("initialize", hello.clone())];
+    front.hold.verdict(Verdict::NotLive { save, output: "error: expected one of".to_owned() });
+    let late = front.client();
+    let late_id = late.send("initialize", hello);
+    let answer = value(&one.answer(ids[0]));
+    assert!(answer["result"]["instructions"].as_str().unwrap().contains("error: expected one of"), "{answer}");
+    assert_eq!(front.trace().len(), 0, "nothing was started");
+    two.answer(ids[1]);
+    let save = front.save();
+    front.hold.verdict(Verdict::Pending(save));
+    changes(front.hold.swap(save));
+    front.hold.verdict(Verdict::Live(save));
+    for client in [&one, &two] {
+        client.notification("notifications/tools/list_changed");
+        assert_eq!(client.version(), "v1");
+    }
+    late.answer(late_id);
+    assert_eq!(late.version(), "v1");
 }

@@ -62,7 +62,7 @@ pub(super) fn front_with(config: Value, set: impl FnOnce(&mut HoldSettings)) -> 
     let mut settings = super::stage::settings();
     set(&mut settings);
     let watcher = Arc::<Watcher>::default();
-    let hold = Hold::new(Spawner::start().unwrap(), command, settings, Arc::clone(&watcher) as _).unwrap();
+    let hold = Hold::new(Arc::new(Spawner::start().unwrap()), command, settings, Arc::clone(&watcher) as _).unwrap();
     let front = Front { hold, watcher, dir, config: Mutex::new(json!({})), saves: AtomicU64::new(0) };
     front.edit(config);
     front

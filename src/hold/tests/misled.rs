@@ -117,6 +117,7 @@ fn without_watching_or_hold_nothing_waits() {
 #[test]
 fn a_session_that_comes_later_knows_the_verdict() {
     let front = front(json!({"name": "v1"}));
+    front.session().version();
     let save = front.save();
     front.hold.verdict(Verdict::NotLive { save, output: "no such file".to_owned() });
     assert!(front.session().version().contains("no such file"));

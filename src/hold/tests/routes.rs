@@ -145,6 +145,7 @@ fn tasks_go_to_the_child_that_made_them_while_it_is_there() {
     touch(&gate);
     client.result(busy);
     until("v1 has ended", || front.children() == 1);
+    assert!(front.hold.groups()[0].with(|core, _| core.tasks.is_empty()));
     assert_eq!(client.call("tasks/get", json!({"taskId": "v1"}))["result"]["maker"], "v2");
 }
 

@@ -157,5 +157,6 @@ fn at_the_end_calls_may_finish_and_no_process_is_left() {
     assert_eq!(one.result(slow), "v1");
     assert_eq!(two.reason(hung), "reloaded");
     until("no child is left", || front.children() == 0);
+    assert_eq!(one.reason(one.start("version", json!({}))), "unavailable");
     assert!(front.hold.open(crate::connection::Client { id: String::new(), outlet: one.outlet.clone(), version: None }).is_err());
 }

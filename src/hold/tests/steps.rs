@@ -141,6 +141,13 @@ fn time_that_the_client_takes_does_not_count_against_a_call() {
     assert!(stage.actor(old).heard.take()[0].contains(r#""id":"q""#));
     stage.pass(59 * SECOND);
     assert!(client.1.take().is_empty());
+    // An old child that has calls may still ask.
+    stage.line(old, r#"{"jsonrpc":"2.0","id":"r","method":"elicitation/create"}"#);
+    stage.pass(600 * SECOND);
+    let asked = client.1.take();
+    let question = crate::message::Message::parse(asked[0].clone()).unwrap();
+    assert_eq!((asked.len(), question.method().as_ref()), (1, "elicitation/create"));
+    stage.say(&client, &format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, question.id()), 0);
     stage.pass(SECOND);
     let said = client.1.take();
     assert_eq!(answers(&said), [bad(1)]);
@@ -218,6 +225,7 @@ fn lists_that_do_not_come_count_as_changed_and_nothing_is_said_twice() {
     let (second, heard) = stage.start(1);
     stage.pass(5 * SECOND);
     assert!(client.1.take()[0].contains("tools/list_changed"), "too late");
+    stage.pass(SECOND);
     stage.core.swap(2, stage.now);
     stage.act();
     let (third, heard_too) = stage.start(2);
@@ -245,13 +253,13 @@ fn a_call_is_released_by_its_own_save_or_a_verdict_and_never_by_an_older_one() {
     let (first, heard) = stage.start(1);
     assert!(!heard.iter().any(|line| line.contains("\"t2\"")), "save 1 is not save 2");
     let save = |number| Save { number, at: std::time::SystemTime::now() };
-    stage.core.verdict(&Verdict::NotLive { save: save(1), output: String::new() }, stage.now);
+    stage.core.verdict(&Verdict::NotLive { save: save(1), output: String::new() }, false, stage.now);
     stage.act();
     assert!(stage.actor(first).heard.take().is_empty());
-    stage.core.verdict(&Verdict::NotLive { save: save(2), output: String::new() }, stage.now);
+    stage.core.verdict(&Verdict::NotLive { save: save(2), output: String::new() }, false, stage.now);
     stage.act();
     assert!(stage.actor(first).heard.take()[0].contains("\"t2\""));
-    // And by the end of the hold.
+    // And by the end of the hold, also when that is longer than a start may take.
     stage.call(&client, 3, 3);
     stage.pass(Duration::from_millis(9999));
     assert!(stage.actor(first).heard.take().is_empty());
@@ -268,4 +276,59 @@ fn an_answer_too_long_to_be_read_is_an_error() {
     stage.core.oversized(kid, 1 << 30, stage.now);
     stage.act();
     assert_eq!(answers(&client.1.take()), [bad(1)]);
+}
+
+#[test]
+fn a_save_that_was_undone_releases_calls_without_any_start() {
+    let mut stage = Stage::new(settings());
+    let client = stage.client();
+    stage.call(&client, 1, 0);
+    let (kid, heard) = stage.start(0);
+    stage.answer(kid, &heard[1]);
+    stage.call(&client, 2, 1);
+    assert!(stage.actor(kid).heard.take().is_empty());
+    let save = Save { number: 1, at: std::time::SystemTime::now() };
+    stage.core.verdict(&Verdict::Live(save), false, stage.now);
+    stage.act();
+    assert!(stage.actor(kid).heard.take()[0].contains("\"t2\"") && stage.ordered.is_empty());
+    // Known by now: what looked before and is queued after it does not wait.
+    stage.call(&client, 3, 1);
+    assert!(stage.actor(kid).heard.take()[0].contains("\"t3\""));
+}
+
+#[test]
+fn of_an_old_child_only_what_its_calls_need_passes() {
+    let mut stage = Stage::new(settings());
+    let client = stage.client();
+    stage.call(&client, 1, 0);
+    let (old, heard) = stage.start(0);
+    stage.core.swap(1, stage.now);
+    stage.act();
+    stage.start(1);
+    for method in ["tools/list_changed", "resources/updated", "message", "tasks/status"] {
+        stage.line(old, &format!(r#"{{"jsonrpc":"2.0","method":"notifications/{method}","params":{{}}}}"#));
+    }
+    let said = client.1.take();
+    assert!(said.len() == 1 && said[0].contains("notifications/message"), "{said:?}");
+    stage.answer(old, &heard[1]);
+    stage.line(old, r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#);
+    stage.line(old, r#"{"jsonrpc":"2.0","id":1,"method":"roots/list"}"#);
+    assert_eq!(answers(&client.1.take()), [good(1)]);
+}
+
+#[test]
+fn a_hold_longer_than_the_start_timeout_is_no_error_and_no_busy_wait() {
+    let (hold, start_timeout) = (60 * SECOND, Some(5 * SECOND));
+    let mut stage = Stage::new(HoldSettings { hold, start_timeout, ..settings() });
+    let client = stage.client();
+    stage.call(&client, 1, 0);
+    let (kid, heard) = stage.start(0);
+    stage.answer(kid, &heard[1]);
+    stage.call(&client, 2, 1);
+    stage.wakes.clear();
+    stage.core.tick(stage.now + 30 * SECOND);
+    stage.act();
+    assert!(stage.wakes.iter().all(|wake| *wake > stage.now + 30 * SECOND), "nothing is due before its time");
+    stage.pass(60 * SECOND);
+    assert!(stage.actor(kid).heard.take()[0].contains("\"t2\""));
 }

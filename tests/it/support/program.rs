@@ -25,13 +25,18 @@ pub(crate) struct Program {
 
 impl Program {
     /// The test handler behind `serve` in a process of its own, with these variables. Its stdout is what the server writes, nothing of the test
-    /// harness. `shell` runs before it, as in `ulimit -n 40`.
+    /// harness. `shell` runs before it, as in `ulimit -n 40`, and
+    /// may set WRAPPER to a command that starts it.
     pub(crate) fn server(shell: &str, variables: &[(&str, &str)]) -> Program {
         // What the harness prints goes nowhere; descriptor 3 keeps the pipe for the server.
-        let script = format!("{shell}\nexec \"$0\" \"$@\" 3>&1 1>/dev/null");
+        let script = format!("{shell}\nexec $WRAPPER \"$0\" \"$@\" 3>&1 1>/dev/null");
         let mut command = Command::new("sh");
         command.arg("-c").arg(script).arg(std::env::current_exe().unwrap());
-        command.args([HELPER, "--exact", "--nocapture", "--test-threads=1"]).env("MCP_TEST_SERVER", "1").envs(variables.iter().copied());
+        command
+            .args([HELPER, "--exact", "--nocapture", "--test-threads=1"])
+            .env("MCP_TEST_SERVER", "1")
+            .env_remove("WRAPPER")
+            .envs(variables.iter().copied());
         Program::start(&mut command)
     }
 

@@ -1,0 +1,88 @@
+//! Whether what runs is what was saved: asked by each request, answered by a look at the files.
+//!
+//! Looks are numbered. A request that finds something moving waits for the code of the next look; whatever the request saw, that look sees as well.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+
+use super::Message;
+use crate::hold::{Fresh, Freshness};
+use crate::reload::Stage;
+use crate::watch;
+
+/// A look takes milliseconds; on a drive that does not answer the request goes on without it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// For [`Watching::coming`]: nothing, and the next look.
+const NOTHING: u64 = 0;
+const NEXT: u64 = u64::MAX;
+
+/// What the orchestrator and the requests share.
+#[derive(Default)]
+pub(super) struct Watching {
+    /// The last look's number.
+    looks: AtomicU64,
+    /// Batches of changes that the orchestrator has dealt with.
+    taken: AtomicU64,
+    /// The number of the cycle under way that has all changes known.
+    coming: AtomicU64,
+    /// A request waits for the next look.
+    expected: AtomicBool,
+}
+
+impl Watching {
+    /// Begins a look: who has seen something so far sees it in this one.
+    pub(super) fn next_look(&self) -> u64 {
+        self.looks.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    pub(super) fn to_come(&self) -> u64 {
+        self.looks.load(Ordering::Acquire) + 1
+    }
+
+    /// The orchestrator has dealt with so many batches, and this is how far it is; `cycle` is the number of the present cycle.
+    pub(super) fn publish(&self, taken: u64, stage: Stage, cycle: u64) {
+        let coming = match stage {
+            Stage::Idle => NOTHING,
+            Stage::Before => NEXT,
+            Stage::Cycle => cycle,
+        };
+        // In this order: who sees the batch as taken sees what came of it.
+        self.coming.store(coming, Ordering::Release);
+        self.taken.store(taken, Ordering::Release);
+    }
+
+    pub(super) fn take_expected(&self) -> bool {
+        self.expected.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// The watcher as requests see it.
+pub(super) struct Looking {
+    pub(super) shared: std::sync::Arc<Watching>,
+    pub(super) watcher: Sender<watch::Command>,
+    pub(super) orchestrator: Sender<Message>,
+}
+
+impl Freshness for Looking {
+    fn look(&self) -> Fresh {
+        let (reply, answer) = bounded(1);
+        let found =
+            self.watcher.send_timeout(watch::Command::LookNow(reply), PATIENCE).ok().and_then(|()| answer.recv_timeout(PATIENCE).ok());
+        let moving = found.is_some_and(|found| found.pending || found.batches > self.shared.taken.load(Ordering::Acquire));
+        match self.shared.coming.load(Ordering::Acquire) {
+            NOTHING if !moving => Fresh::Current,
+            cycle if !moving && cycle != NEXT => Fresh::Coming(cycle),
+            _ => {
+                let next = self.shared.to_come();
+                if !self.shared.expected.swap(true, Ordering::AcqRel) {
+                    // When its queue is full it is awake, and finds the flag.
+                    let _ = self.orchestrator.try_send(Message::Wake);
+                }
+                Fresh::Coming(next)
+            }
+        }
+    }
+}

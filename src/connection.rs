@@ -44,6 +44,11 @@ pub(crate) trait Outlet: Send + Sync {
     /// comes back for the rest.
     fn close_stream(&self) {}
 
+    /// The request with the raw id `id`, whose messages came here, is over, whether it was answered or not. For outlets that end with their requests.
+    fn ended(&self, id: &str) {
+        let _ = id;
+    }
+
     /// Whether a stream is open on which messages outside of any call reach the client now.
     fn is_listening(&self) -> bool {
         true
@@ -58,12 +63,40 @@ pub(crate) struct Client {
     pub outlet: Arc<dyn Outlet>,
     /// The version, where it is known without an `initialize`: an adopted session's header, a stateless request.
     pub version: Option<Version>,
+    /// Whether its requests may be stateless ones (2026-07-28), each of which says in `_meta` what else a session would know.
+    pub may_be_stateless: bool,
+}
+
+impl Client {
+    /// A client that is there for one stateless request only: nobody can tell it anything outside of that.
+    pub fn stateless() -> Client {
+        Client { id: String::new(), outlet: Arc::new(Nowhere), version: Some(Version::V2026_07_28), may_be_stateless: true }
+    }
+}
+
+/// Where nothing can be sent.
+struct Nowhere;
+
+impl Outlet for Nowhere {
+    fn send(&self, _: Message) -> Result<(), Gone> {
+        Err(Gone)
+    }
+
+    fn offer(&self, _: Message) -> Result<(), Gone> {
+        Err(Gone)
+    }
 }
 
 /// What stands behind a front: a handler in this process, or a child's.
 pub(crate) trait Back: Send + Sync {
     /// Lets a client in. The error is what its first message gets.
     fn open(&self, client: Client) -> Result<Arc<dyn Link>, RpcError>;
+
+    /// The input schema of the tool `name`, if some of its arguments are repeated in HTTP headers (2026-07-28, `x-mcp-header`).
+    fn schema_with_headers(&self, name: &str) -> Option<Json> {
+        let _ = name;
+        None
+    }
 
     /// Whether it could serve a client now.
     fn is_ready(&self) -> bool {

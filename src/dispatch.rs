@@ -1,25 +1,31 @@
 //! Driving a handler: each request becomes a call with a slot, each answer finds who asked, and a panic ends nothing but its call.
 
+mod complete;
+mod listen;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::config::Limits;
 use crate::connection::{Back, Client, Connection, Job, Link, Outlet};
-use crate::handler::{Call, Handler, Notification, Peer, Request, Session};
+use crate::handler::stateless::{self, Claims, Meta};
+use crate::handler::{Call, Handler, Notification, Peer, Request, Rounds, Session};
 use crate::json::{self, Json};
 use crate::message::{Kind, Message};
 use crate::rpc_error::RpcError;
 use crate::slots::{Admission, Bounds, Slots};
 use crate::version::Version;
 use crate::workers::Workers;
+use listen::{Listeners, Wanted};
 
 /// A handler as a back: in this process, behind bounded slots.
 pub(crate) struct Dispatcher {
     handler: Arc<dyn Handler>,
     slots: Arc<Slots>,
     peers: Mutex<Vec<Weak<Peer>>>,
+    listeners: Arc<Listeners>,
     is_draining: AtomicBool,
 }
 
@@ -33,7 +39,7 @@ impl Dispatcher {
             asks: limits.asks,
         };
         let slots = Slots::new(bounds, workers);
-        Dispatcher { handler, slots, peers: Mutex::default(), is_draining: AtomicBool::new(false) }
+        Dispatcher { handler, slots, peers: Mutex::default(), listeners: Arc::default(), is_draining: AtomicBool::new(false) }
     }
 
     fn peers(&self) -> Vec<Arc<Peer>> {
@@ -43,6 +49,7 @@ impl Dispatcher {
 
 impl Back for Dispatcher {
     fn open(&self, client: Client) -> Result<Arc<dyn Link>, RpcError> {
+        let is_lasting = !client.version.is_some_and(Version::is_modern);
         let peer = Peer::new(client.id, client.version, client.outlet, Arc::clone(&self.slots));
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         if peers.len() == peers.capacity() {
@@ -53,12 +60,27 @@ impl Back for Dispatcher {
         if self.is_draining.load(Ordering::SeqCst) {
             peer.hang_up();
         }
-        self.handler.opened(&Session::new(Arc::clone(&peer), None));
-        Ok(Arc::new(Driver { handler: Arc::clone(&self.handler), peer }))
+        if is_lasting {
+            self.handler.opened(&Session::new(Arc::clone(&peer), None));
+        }
+        let (handler, listeners) = (Arc::clone(&self.handler), Arc::clone(&self.listeners));
+        Ok(Arc::new(Driver {
+            handler,
+            peer,
+            listeners,
+            is_lasting,
+            may_be_stateless: client.may_be_stateless,
+            has_listened: AtomicBool::new(false),
+        }))
+    }
+
+    fn schema_with_headers(&self, name: &str) -> Option<Json> {
+        self.handler.schema_with_headers(name)
     }
 
     fn drain(&self, grace: Duration) {
         self.is_draining.store(true, Ordering::SeqCst);
+        self.listeners.say_goodbye();
         self.peers().iter().for_each(|peer| peer.hang_up());
         if !self.slots.wait_until_quiet(grace) {
             log::warn!("calls are still running after {grace:?}: they are cancelled");
@@ -72,16 +94,17 @@ impl Back for Dispatcher {
 struct Driver {
     handler: Arc<dyn Handler>,
     peer: Arc<Peer>,
+    listeners: Arc<Listeners>,
+    /// Whether the handler knows of the client, because it is more than one request.
+    is_lasting: bool,
+    may_be_stateless: bool,
+    has_listened: AtomicBool,
 }
 
 impl Link for Driver {
     fn deliver(&self, message: Message, outlet: &Arc<dyn Outlet>) -> Option<Job> {
         match message.kind() {
-            Kind::Request if message.method() == "ping" => {
-                self.answer_at_once(outlet, Message::result(message.id(), "{}"));
-                None
-            }
-            Kind::Request => self.call(message, outlet),
+            Kind::Request => self.request(message, outlet),
             Kind::Notification => self.notice(message),
             Kind::Result => {
                 self.answered(&message, Ok(Json::trusted(message.letter().unwrap_or("null"))));
@@ -104,24 +127,74 @@ impl Link for Driver {
 
     fn close(&self) {
         self.peer.close();
-        self.handler.closed(&Session::new(Arc::clone(&self.peer), None));
+        if self.has_listened.load(Ordering::SeqCst) {
+            self.listeners.end(self.peer.lane, None);
+        }
+        if self.is_lasting {
+            self.handler.closed(&Session::new(Arc::clone(&self.peer), None));
+        }
     }
 }
 
 impl Driver {
-    fn call(&self, message: Message, outlet: &Arc<dyn Outlet>) -> Option<Job> {
-        let call = Call::new(&message, Arc::clone(outlet));
-        if let Err(refusal) = self.peer.begin(Arc::clone(&call)) {
+    fn request(&self, message: Message, outlet: &Arc<dyn Outlet>) -> Option<Job> {
+        self.call(message, outlet).unwrap_or_else(|refused| {
+            let (message, refusal) = *refused;
             self.answer_at_once(outlet, Message::error(Some(message.id()), &refusal));
-            return None;
+            outlet.ended(message.id());
+            None
+        })
+    }
+
+    fn call(&self, message: Message, outlet: &Arc<dyn Outlet>) -> Result<Option<Job>, Box<(Message, RpcError)>> {
+        let meta = Meta::of(&message);
+        let stateless = match self.claims(&message, &meta) {
+            Ok(stateless) => stateless,
+            Err(refusal) => return Err(Box::new((message, refusal))),
+        };
+        let is_stateless = stateless.is_some();
+        if message.method() == "ping" && !is_stateless {
+            self.answer_at_once(outlet, Message::result(message.id(), "{}"));
+            outlet.ended(message.id());
+            return Ok(None);
+        }
+        let call = Call::new(&message, &meta, stateless, Arc::clone(outlet));
+        if let Err(refusal) = self.peer.begin(Arc::clone(&call)) {
+            return Err(Box::new((message, refusal)));
         }
         let (number, size) = (call.number, message.as_str().len());
-        let open = OpenCall { handler: Arc::clone(&self.handler), peer: Arc::clone(&self.peer), call };
-        let job = Box::new(move || open.run(Request::new(message)));
-        match self.peer.slots.admit(self.peer.lane, number, size, job) {
+        let listens = is_stateless && message.method() == "subscriptions/listen";
+        let mut open = OpenCall { handler: Arc::clone(&self.handler), peer: Arc::clone(&self.peer), call, stays_open: false };
+        let job: Job = if listens {
+            let listeners = Arc::clone(&self.listeners);
+            Box::new(move || open.listen(message, &listeners))
+        } else {
+            Box::new(move || open.run(Request::new(message)))
+        };
+        Ok(match self.peer.slots.admit(self.peer.lane, number, size, job) {
+            // A request that stays open must not keep the thread that brought it.
+            Admission::Run(job) if listens => {
+                self.peer.slots.run(job);
+                None
+            }
             Admission::Run(job) => Some(job),
             Admission::Waits | Admission::Full => None,
+        })
+    }
+
+    /// What a stateless request says of its client; nothing where the request is not one.
+    fn claims(&self, message: &Message, meta: &Meta<'_>) -> Result<Option<(Claims, Rounds)>, RpcError> {
+        if !self.may_be_stateless || !meta.is_stateless() {
+            return Ok(None);
         }
+        let claims = meta.claims()?;
+        meta.check_version()?;
+        stateless::check_method(&message.method())?;
+        if message.method() == "subscriptions/listen" {
+            self.listeners.check_room(self.peer.lane)?;
+            self.has_listened.store(true, Ordering::SeqCst);
+        }
+        Ok(Some((claims, Rounds::read(message, SystemTime::now())?)))
     }
 
     fn notice(&self, message: Message) -> Option<Job> {
@@ -129,6 +202,7 @@ impl Driver {
             "notifications/cancelled" => {
                 if let Some(id) = message.find(&["requestId"]) {
                     self.peer.cancel(id);
+                    self.listeners.end(self.peer.lane, Some(id));
                 }
                 return None;
             }
@@ -173,6 +247,8 @@ struct OpenCall {
     handler: Arc<dyn Handler>,
     peer: Arc<Peer>,
     call: Arc<Call>,
+    /// It is in other hands, and goes on.
+    stays_open: bool,
 }
 
 impl OpenCall {
@@ -181,11 +257,18 @@ impl OpenCall {
             return;
         }
         let session = Session::new(Arc::clone(&self.peer), Some(Arc::clone(&self.call)));
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.handler.handle(&request, &session))).unwrap_or_else(|_| {
+        let mut outcome = catch_unwind(AssertUnwindSafe(|| match &self.call.stateless {
+            Some(_) if request.method() == "server/discover" => complete::discover(&*self.handler, &request, &session),
+            _ => self.handler.handle(&request, &session),
+        }))
+        .unwrap_or_else(|_| {
             log::error!("the handler panicked at {:?}", request.method());
             Err(RpcError::internal(format_args!("the handler of {} panicked", request.method())))
         });
-        if request.method() == "initialize" {
+        if let Some((_, rounds)) = &self.call.stateless {
+            outcome =
+                rounds.settle(request.message(), outcome, SystemTime::now()).map(|result| complete::complete(&request.method(), result));
+        } else if request.method() == "initialize" {
             if let Ok(result) = &outcome {
                 self.note_handshake(&request, result);
             }
@@ -201,6 +284,23 @@ impl OpenCall {
         }
     }
 
+    /// Acknowledges a request that stays open, and opens it.
+    fn listen(&mut self, message: Message, listeners: &Listeners) {
+        let session = Session::new(Arc::clone(&self.peer), Some(Arc::clone(&self.call)));
+        let meta = format!("{{\"_meta\":{}}}", message.find(&["_meta"]).unwrap_or("{}"));
+        let request = Request::new(Message::request(message.id(), "server/discover", Some(&meta)));
+        let said = catch_unwind(AssertUnwindSafe(|| complete::discover(&*self.handler, &request, &session)));
+        let capabilities = said.ok().and_then(Result::ok).and_then(|said| said.get("capabilities").map(str::to_owned)).unwrap_or_default();
+        match Wanted::read(&message) {
+            Ok(wanted) => {
+                self.stays_open = true;
+                listeners.open(Arc::clone(&self.handler), &self.peer, &self.call, wanted.within(&capabilities));
+            }
+            Err(refusal) if self.call.takes_answer() => drop(self.call.send(Message::error(Some(&self.call.id), &refusal))),
+            Err(_) => {}
+        }
+    }
+
     fn note_handshake(&self, request: &Request, result: &Json) {
         let mut facts = self.peer.facts();
         facts.version = result.get("protocolVersion").and_then(json::unquote).and_then(|version| Version::parse(&version));
@@ -211,11 +311,15 @@ impl OpenCall {
 
 impl Drop for OpenCall {
     fn drop(&mut self) {
+        if self.stays_open {
+            return;
+        }
         self.peer.end(&self.call);
         if self.call.takes_answer() {
             let error = RpcError::internal("too many calls are waiting already: try again when one of them has been answered");
             drop(self.call.outlet.offer(Message::error(Some(&self.call.id), &error)));
         }
+        self.call.outlet.ended(&self.call.id);
     }
 }
 
@@ -223,7 +327,7 @@ impl Drop for OpenCall {
 pub(crate) fn drive(back: Arc<dyn Back>, workers: Workers, connection: Connection) -> std::io::Result<()> {
     let (sender, receiver) = connection.into_parts();
     let outlet: Arc<dyn Outlet> = Arc::new(sender);
-    let client = Client { id: "memory".to_owned(), outlet: Arc::clone(&outlet), version: None };
+    let client = Client { id: "memory".to_owned(), outlet: Arc::clone(&outlet), version: None, may_be_stateless: true };
     let Ok(link) = back.open(client) else { return Ok(()) };
     let read = move || {
         while let Ok(message) = receiver.recv() {

@@ -17,6 +17,11 @@ pub(crate) const MESSAGE: &str = "event: message\ndata: ";
 /// What goes behind the data of an event.
 pub(crate) const END: &str = "\n\n";
 
+/// An event without a message, for its id: from here on the client can come back, and may have to (2025-11-25 basic/transports, polling).
+pub(crate) fn priming(id: &str) -> String {
+    format!("retry: 500\nid: {id}\ndata: \n\n")
+}
+
 /// What goes before the text of a message that has an event id.
 #[allow(dead_code, reason = "used by Streamable HTTP")]
 pub(crate) fn message_with_id(id: &str) -> String {

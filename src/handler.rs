@@ -2,7 +2,9 @@
 
 mod ask;
 mod peer;
+mod rounds;
 mod session;
+pub(crate) mod stateless;
 
 use std::borrow::Cow;
 
@@ -16,6 +18,7 @@ use crate::version::Version;
 
 pub use ask::{AskError, ClientRequest};
 pub(crate) use peer::{Call, Peer};
+pub(crate) use rounds::Rounds;
 pub use session::{LogLevel, Session};
 
 /// Answers the requests of MCP clients. Blocking: each call has a thread of its own while it runs, and may wait as long as it likes without delaying
@@ -53,7 +56,15 @@ pub trait Handler: Send + Sync + 'static {
         let _ = (notification, session);
     }
 
-    /// A client came; nothing was received from it yet.
+    /// The input schema of the tool `name`, if one of its parameters is annotated with `x-mcp-header` (2026-07-28 basic/transports/streamable-http):
+    /// then the headers that repeat its arguments are checked against it. By default none is.
+    fn schema_with_headers(&self, name: &str) -> Option<Json> {
+        let _ = name;
+        None
+    }
+
+    /// A client came; nothing was received from it yet. One that sends stateless requests (2026-07-28) comes and goes with them, unseen, except to
+    /// hear of changes: what the session that appears then is [notified](Session::notify) of reaches the client if it asked for that.
     fn opened(&self, session: &Session) {
         let _ = session;
     }
@@ -132,6 +143,10 @@ letter!(Request, "request");
 letter!(Notification, "notification");
 
 impl Request {
+    pub(crate) fn message(&self) -> &Message {
+        &self.0
+    }
+
     /// The id as raw JSON: a string with its quotes, or an integer.
     pub fn id(&self) -> &str {
         self.0.id()

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use hmac_sha256::HMAC;
 
@@ -15,8 +16,14 @@ const SIGNATURE: usize = 8;
 pub(crate) struct Key([u8; 32]);
 
 impl Key {
+    /// The key of this process, which it shares with the other processes of its user.
+    pub fn shared() -> &'static Key {
+        static SHARED: OnceLock<Key> = OnceLock::new();
+        SHARED.get_or_init(Key::of_user)
+    }
+
     /// The key in `MCP_STATE_KEY`, else the one in the user's state directory, which is made if need be, else one for this process only.
-    pub fn of_user() -> Key {
+    fn of_user() -> Key {
         if let Some(key) = std::env::var_os("MCP_STATE_KEY").filter(|key| !key.is_empty()) {
             return Key(hmac_sha256::Hash::hash(key.as_encoded_bytes()));
         }

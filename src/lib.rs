@@ -2,6 +2,7 @@
 //!
 #![doc = include_str!("../README.md")]
 
+mod base64;
 #[cfg(all(feature = "run", unix))]
 mod child;
 #[cfg(feature = "run")]

@@ -48,6 +48,8 @@ struct State {
     paused: usize,
     /// Somebody is giving out free slots.
     is_starting: bool,
+    /// Somebody waits until nothing runs any more.
+    is_waited_for: bool,
 }
 
 #[derive(Default)]
@@ -183,8 +185,14 @@ impl Slots {
             if left.is_zero() {
                 return false;
             }
+            state.is_waited_for = true;
             state = self.quiet.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Runs a job that has its slot on a worker.
+    pub fn run(&self, job: Job) {
+        self.workers.run(job);
     }
 
     fn holding(self: &Arc<Self>, lane: u64, job: Job) -> Job {
@@ -203,7 +211,8 @@ impl Slots {
         }
         state.forget_if_unused(lane_id);
         state.mark_ready(lane_id, self.bounds);
-        if state.running == 0 {
+        // To wake nobody would cost each call a system call.
+        if state.running == 0 && state.is_waited_for {
             self.quiet.notify_all();
         }
         // A job that finds no thread is dropped, which ends here again: then the one who is at it already goes on, not one level deeper.

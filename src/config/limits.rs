@@ -34,6 +34,10 @@ pub struct Limits {
     pub queue_bytes: usize,
     /// Calls that wait for an answer of their client at once, default 1024.
     pub asks: usize,
+    /// Messages of one Streamable HTTP session that are kept for a client that comes back for them, default 256; 0 switches that off.
+    pub replay_messages: usize,
+    /// Bytes of the messages that are kept so, default 1 MiB; the last one is kept whatever its size.
+    pub replay_bytes: usize,
     /// After how long an event stream whose client never posted may be closed when connections run out, default 60 s.
     pub stray_stream: Duration,
 }
@@ -55,6 +59,8 @@ impl Default for Limits {
             queue_messages: 64,
             queue_bytes: 8 << 20,
             asks: 1024,
+            replay_messages: 256,
+            replay_bytes: 1 << 20,
             stray_stream: Duration::from_secs(60),
         }
     }

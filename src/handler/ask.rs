@@ -75,6 +75,10 @@ pub enum AskError {
     TimedOut,
     /// Too many calls wait for the client at once.
     TooMany,
+    /// The client is asked by the answer to this call and will send the call again, with its answer (2026-07-28): the handler is to end, and whatever it
+    /// answers is discarded.
+    #[doc(hidden)]
+    Suspended,
 }
 
 impl fmt::Display for AskError {
@@ -85,6 +89,7 @@ impl fmt::Display for AskError {
             AskError::Cancelled => f.write_str("the call was cancelled"),
             AskError::Gone => f.write_str("the client is gone"),
             AskError::TimedOut => f.write_str("the client did not answer in time"),
+            AskError::Suspended => f.write_str("the client answers with its next request"),
             AskError::TooMany => f.write_str("too many calls are waiting for the client"),
         }
     }

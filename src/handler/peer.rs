@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::connection::{Gone, Outlet};
-use crate::handler::LogLevel;
+use crate::handler::stateless::{Claims, Meta};
+use crate::handler::{LogLevel, Rounds};
 use crate::json::Json;
 use crate::message::Message;
 use crate::rpc_error::RpcError;
@@ -172,6 +173,8 @@ pub(crate) struct Call {
     /// The raw id of the request.
     pub id: Box<str>,
     pub number: u64,
+    /// On a stateless request, what it says of its client, and what was asked and answered in its earlier rounds.
+    pub stateless: Option<(Claims, Rounds)>,
     /// The raw progress token, if the request has one.
     pub progress_token: Option<Box<str>>,
     /// Where what belongs to this call goes.
@@ -191,11 +194,12 @@ struct Cancellation {
 }
 
 impl Call {
-    pub fn new(message: &Message, outlet: Arc<dyn Outlet>) -> Arc<Call> {
+    pub fn new(message: &Message, meta: &Meta<'_>, stateless: Option<(Claims, Rounds)>, outlet: Arc<dyn Outlet>) -> Arc<Call> {
         Arc::new(Call {
             id: message.id().into(),
             number: next_number(),
-            progress_token: message.find(&["_meta", "progressToken"]).map(Into::into),
+            stateless,
+            progress_token: meta.progress_token.map(Into::into),
             outlet,
             is_cancelled: AtomicBool::new(false),
             is_answered: AtomicBool::new(false),

@@ -8,7 +8,8 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, never, select};
 
 use crate::connection::Gone;
-use crate::handler::{AskError, Call, ClientRequest, Peer};
+use crate::handler::stateless::Claims;
+use crate::handler::{AskError, Call, ClientRequest, Peer, Rounds};
 use crate::json::{self, Json};
 use crate::message::Message;
 use crate::rpc_error::RpcError;
@@ -74,26 +75,37 @@ impl Session {
         &self.peer.id
     }
 
-    /// The version agreed on in `initialize`; none when the client never sent one.
+    /// The version agreed on in `initialize`, or that of a stateless request; none when there was neither.
     pub fn version(&self) -> Option<Version> {
-        self.peer.facts().version
+        if self.stateless().is_some() { Some(Version::V2026_07_28) } else { self.peer.facts().version }
     }
 
-    /// What the client said in `initialize` about itself: an object with name and version.
+    /// What the client said about itself: an object with name and version.
     pub fn client_info(&self) -> Option<Json> {
-        self.peer.facts().client_info.clone()
+        self.stateless().map_or_else(|| self.peer.facts().client_info.clone(), |(claims, _)| claims.client_info.clone())
     }
 
-    /// The capabilities the client declared in `initialize`.
+    /// The capabilities the client declared.
     pub fn client_capabilities(&self) -> Option<Json> {
-        self.peer.facts().capabilities.clone()
+        self.stateless().map_or_else(|| self.peer.facts().capabilities.clone(), |(claims, _)| Some(claims.capabilities.clone()))
     }
 
-    /// Sends the client a notification; during a call, one that belongs to the call.
+    /// Sends the client a notification; during a call, one that belongs to the call. A client that sends stateless requests (2026-07-28) hears of changes
+    /// elsewhere: here they are left out, and so are log messages it does not want.
     ///
     /// # Errors
     /// When the client is gone, or the call was cancelled.
     pub fn notify(&self, method: &str, params: impl Into<Json>) -> Result<(), Gone> {
+        if let Some((claims, _)) = self.stateless() {
+            let is_of_call = match method {
+                "notifications/message" => claims.log_level.is_some(),
+                "notifications/resources/updated" => false,
+                method => !method.ends_with("/list_changed"),
+            };
+            if !is_of_call {
+                return Ok(());
+            }
+        }
         self.send(Message::notification(method, Some(params.into().as_str())))
     }
 
@@ -122,7 +134,8 @@ impl Session {
     /// # Errors
     /// When the client is gone, or the call was cancelled.
     pub fn log(&self, level: LogLevel, logger: Option<&str>, data: impl Into<Json>) -> Result<(), Gone> {
-        if level < self.peer.log_level() {
+        let wanted = self.stateless().map_or_else(|| Some(self.peer.log_level()), |(claims, _)| claims.log_level);
+        if wanted.is_none_or(|wanted| level < wanted) {
             return Ok(());
         }
         let mut params = format!("{{\"level\":\"{}\"", level.as_str());
@@ -138,6 +151,10 @@ impl Session {
 
     /// Asks the client something and waits for the answer. The call's slot serves others meanwhile. `key` names the question within the call.
     ///
+    /// A client that sends stateless requests (2026-07-28) is asked by the answer to its call, and sends the call again with its own answer: an error that
+    /// only has to be handed on with `?` ends the handler, which then runs again from its start and finds the answer here. So what has effects belongs
+    /// behind the last question, and keys must be the same in each run.
+    ///
     /// # Errors
     /// See [`AskError`]; the wait ends with the answer, the deadline of the request, the cancellation of the call, the session or the server.
     pub fn ask(&self, key: &str, request: ClientRequest) -> Result<Json, AskError> {
@@ -150,14 +167,18 @@ impl Session {
     /// # Errors
     /// As [`ask`](Session::ask): the first that failed.
     pub fn ask_all<'k>(&self, requests: impl IntoIterator<Item = (&'k str, ClientRequest)>) -> Result<Vec<Json>, AskError> {
-        let requests: Vec<_> = requests.into_iter().map(|(_key, request)| request).collect();
-        if let Some(missing) = requests.iter().find_map(|request| self.lacks(request)) {
+        let requests: Vec<_> = requests.into_iter().collect();
+        let missing = requests.iter().find_map(|(_, request)| self.lacks(request));
+        if let Some((_, rounds)) = self.stateless() {
+            return ask_in_rounds(rounds, missing, requests);
+        }
+        if let Some(missing) = missing {
             return Err(AskError::Unsupported(missing));
         }
         let lent = Lent::new(self)?;
         let mut waiting = Vec::with_capacity(requests.len());
         let mut result = Ok(());
-        for request in requests {
+        for (_key, request) in requests {
             let (number, answered) = self.peer.asked();
             let deadline = Instant::now() + request.timeout;
             let message = Message::request(&number.to_string(), &request.method, Some(request.params.as_str()));
@@ -230,10 +251,13 @@ impl Session {
         }
     }
 
+    fn stateless(&self) -> Option<&(Claims, Rounds)> {
+        self.call.as_ref()?.stateless.as_ref()
+    }
+
     /// The capability that the client would have had to declare. One that never sent `initialize` is given the benefit of the doubt.
     fn lacks(&self, request: &ClientRequest) -> Option<&'static str> {
-        let facts = self.peer.facts();
-        let capabilities = facts.capabilities.as_ref()?;
+        let capabilities = self.client_capabilities()?;
         request.capability().filter(|name| capabilities.get(name).is_none())
     }
 
@@ -265,6 +289,29 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("version", &self.version()).finish_non_exhaustive()
     }
+}
+
+/// Asks a client that waits for nothing: what it has not answered before goes out with the answer to the call.
+fn ask_in_rounds(rounds: &Rounds, missing: Option<&'static str>, requests: Vec<(&str, ClientRequest)>) -> Result<Vec<Json>, AskError> {
+    if !rounds.may_ask() {
+        return Err(AskError::Refused(RpcError::invalid_request("only tools, prompts and resources may ask the client")));
+    }
+    if let Some(missing) = missing {
+        rounds.miss(missing);
+        return Err(AskError::Unsupported(missing));
+    }
+    let mut answers = Vec::with_capacity(requests.len());
+    let mut is_complete = true;
+    for (key, request) in requests {
+        match rounds.answer(key, &request) {
+            Some(answer) => answers.push(answer),
+            None => {
+                is_complete = false;
+                rounds.ask(key, request);
+            }
+        }
+    }
+    if is_complete { Ok(answers) } else { Err(AskError::Suspended) }
 }
 
 /// The slot of a call, given back while the call waits for the client.

@@ -30,7 +30,9 @@ impl Clients {
     }
 
     pub(super) fn opened(&self, session: &Session) {
-        let client = Client { session: session.clone(), is_ready: false, subscriptions: HashSet::new() };
+        // Only in a stateless request, or after a restart, is the version known without a handshake; then none is to come.
+        let is_ready = session.version().is_some();
+        let client = Client { session: session.clone(), is_ready, subscriptions: HashSet::new() };
         self.lock().insert(session.peer().lane, client);
     }
 
@@ -46,7 +48,7 @@ impl Clients {
     /// Notes what a client says, because it shows how far its handshake is.
     pub(super) fn heard(&self, session: &Session, method: &str) {
         // A client that probes for the stateless era says `server/discover` before it begins.
-        if method == "server/discover" {
+        if method == "server/discover" || modern::is_modern(session) {
             return;
         }
         if let Some(client) = self.lock().get_mut(&session.peer().lane) {
@@ -81,10 +83,10 @@ impl Clients {
         self.tell("notifications/resources/updated", &params, |client| client.subscriptions.contains(uri));
     }
 
-    /// Nothing in here waits for a client. Clients of the stateless era hear of changes on streams they ask for, and nowhere else.
+    /// Nothing in here waits for a client. A client of the stateless era has a session when it listens, and the way to it knows what it listens to.
     fn tell(&self, method: &str, params: &Json, whom: impl Fn(&Client) -> bool) {
         let clients = self.lock();
-        let told = clients.values().filter(|client| client.is_ready && whom(client) && !modern::is_modern(&client.session));
+        let told = clients.values().filter(|client| client.is_ready && (whom(client) || modern::is_modern(&client.session)));
         let sessions: Vec<Session> = told.map(|client| client.session.clone()).collect();
         drop(clients);
         for session in sessions {

@@ -57,6 +57,10 @@ impl Handler for Server {
         }
     }
 
+    fn schema_with_headers(&self, name: &str) -> Option<Json> {
+        self.shared.tools.get(name).and_then(|tool| tool.schema_with_headers())
+    }
+
     fn opened(&self, session: &Session) {
         self.shared.clients.opened(session);
     }

@@ -285,6 +285,12 @@ impl ToolEntry {
         &self.names
     }
 
+    /// The schema of the arguments, if some of them are repeated in HTTP headers.
+    pub(super) fn schema_with_headers(&self) -> Option<Json> {
+        let is_annotated = self.listing.contains("x-mcp-header");
+        json::member(&self.listing, "inputSchema").filter(|_| is_annotated).map(Json::trusted)
+    }
+
     /// Checks the arguments, and runs (2025-11-25 server/tools, Error Handling: the model is told what is wrong with a value).
     pub(super) fn call(&self, args: &Args<'_>, session: &Session) -> Result<ToolResult, ToolError> {
         for param in &self.params {

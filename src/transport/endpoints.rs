@@ -15,11 +15,14 @@ use crate::handler::Handler;
 use crate::http1::{self, Head, Reader, Refusal};
 use crate::identity::Key;
 use crate::transport::reply::{Full, Reply, header};
+use crate::transport::room::{Room, Seat};
 use crate::transport::sse::Sse;
+use crate::transport::streamable::response::{Ended, Response};
+use crate::transport::streamable::{Door, Posted, Streamable};
 use crate::workers::Workers;
 
 /// The paths that exist, as an error names them.
-const PATHS: &str = "GET /sse, POST /messages/, GET /healthz, GET /readyz";
+const PATHS: &str = "POST /mcp, GET /sse, POST /messages/, GET /healthz, GET /readyz";
 
 /// The endpoints of an MCP server over HTTP, without a socket: one call for each request.
 ///
@@ -43,15 +46,26 @@ struct Shared {
     back: Arc<dyn Back>,
     guard: Guard,
     sse: Sse,
+    streamable: Streamable,
+    room: Arc<Room>,
     base_path: String,
     max_body: usize,
     workers: Workers,
     is_draining: AtomicBool,
 }
 
+/// How far a request has got.
+pub(crate) enum Exchange {
+    /// Answered. The jobs are calls; whoever writes the answer runs them, best after it.
+    Done(Reply, Vec<Job>),
+    /// The answer depends on these jobs, or on what runs already.
+    Open(Arc<Response>, Vec<Job>),
+}
+
 /// What a path stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
+    Mcp,
     Sse,
     Messages,
     Health,
@@ -61,6 +75,7 @@ pub(crate) enum Route {
 impl Route {
     fn methods(self) -> &'static str {
         match self {
+            Route::Mcp => "GET, POST, DELETE, OPTIONS",
             Route::Sse | Route::Health | Route::Ready => "GET, HEAD, OPTIONS",
             Route::Messages => "POST, OPTIONS",
         }
@@ -88,7 +103,9 @@ impl Endpoints {
     pub(crate) fn over(back: Arc<dyn Back>, config: &Config, workers: Workers) -> Endpoints {
         let shared = Shared {
             guard: Guard::new(config, config.is_loopback()),
-            sse: Sse::new(config, Key::of_user()),
+            sse: Sse::new(config, Key::shared().clone()),
+            streamable: Streamable::new(config, Key::shared().clone()),
+            room: Room::new(config.max_sessions),
             base_path: config.base_path.clone(),
             max_body: config.max_body,
             workers,
@@ -98,8 +115,8 @@ impl Endpoints {
         Endpoints { shared: Arc::new(shared) }
     }
 
-    /// Answers one HTTP request. Blocks for as long as it takes to decide the answer, which for none of the endpoints includes waiting for a handler;
-    /// the body of a stream is read from the reply.
+    /// Answers one HTTP request. Blocks for as long as it takes to decide the answer: a request to `/mcp` may wait for its handler. The body of a stream is
+    /// read from the reply.
     pub fn answer(&self, method: &Method, target: &str, headers: &[Header], body: Vec<u8>) -> Reply {
         let head = match assemble(method, target, headers) {
             Ok(head) => head,
@@ -108,12 +125,24 @@ impl Endpoints {
         if body.len() > self.shared.max_body {
             return refused(Refusal::Bad { status: 413, why: "the body is over the limit" }).into();
         }
-        let (reply, jobs) = match self.screen(&head) {
+        let exchange = match self.screen(&head) {
             Ok(route) => self.exchange(route, &head, body),
-            Err(full) => (full.into(), Vec::new()),
+            Err(full) => Exchange::Done(full.into(), Vec::new()),
         };
-        jobs.into_iter().for_each(|job| self.run(job));
-        reply
+        match exchange {
+            Exchange::Done(reply, jobs) => {
+                jobs.into_iter().for_each(|job| self.run(job));
+                reply
+            }
+            Exchange::Open(response, jobs) => {
+                jobs.into_iter().for_each(|job| self.run(job));
+                match response.wait() {
+                    Ended::Reply(reply) => reply,
+                    // Nobody but an opener writes a stream elsewhere, and there is none.
+                    Ended::Streamed(_) => Full::empty(202).into(),
+                }
+            }
+        }
     }
 
     /// Whether the path of `target` is one of ours.
@@ -124,7 +153,7 @@ impl Endpoints {
     /// The paths, with the prefix that a proxy puts before them.
     pub(crate) fn paths(&self) -> String {
         let base = &self.shared.base_path;
-        format!("{base}/sse, {base}/messages/, {base}/healthz, {base}/readyz")
+        format!("{base}/mcp, {base}/sse, {base}/messages/, {base}/healthz, {base}/readyz")
     }
 
     pub(crate) fn max_body(&self) -> usize {
@@ -169,14 +198,21 @@ impl Endpoints {
         if route.allows(&head.method) { Ok(route) } else { Err(not_allowed(route)) }
     }
 
-    /// Answers a request that was let in. The jobs are calls; whoever writes the answer runs them, best after it.
-    pub(crate) fn exchange(&self, route: Route, head: &Head, body: Vec<u8>) -> (Reply, Vec<Job>) {
+    /// Answers a request that was let in, or begins to.
+    pub(crate) fn exchange(&self, route: Route, head: &Head, body: Vec<u8>) -> Exchange {
         let shared = &self.shared;
         let (reply, jobs) = match route {
+            Route::Mcp => {
+                let door = Door { back: &*shared.back, seat: &|| self.seat(), head };
+                match self.streamable(&door, body) {
+                    Posted::Answer(reply, jobs) => (reply, jobs),
+                    Posted::Open(response, jobs) => return Exchange::Open(response, jobs),
+                }
+            }
             Route::Health => (self.health(true), Vec::new()),
             Route::Ready => (self.health(shared.back.is_ready() && !shared.is_draining.load(Ordering::SeqCst)), Vec::new()),
             Route::Sse if head.method == Method::Head => (Full::new(200, "text/event-stream", Vec::new()).into(), Vec::new()),
-            Route::Sse => (shared.sse.open(&*shared.back, &shared.base_path, head), Vec::new()),
+            Route::Sse => (shared.sse.open(&*shared.back, &shared.base_path, head, self.seat()), Vec::new()),
             Route::Messages => {
                 let (full, jobs) = shared.sse.post(head, body);
                 (full.into(), jobs)
@@ -189,7 +225,33 @@ impl Endpoints {
                 Reply::Stream(body)
             }
         };
-        (reply, jobs)
+        Exchange::Done(reply, jobs)
+    }
+
+    fn streamable(&self, door: &Door<'_>, body: Vec<u8>) -> Posted {
+        let streamable = &self.shared.streamable;
+        match door.head.method {
+            Method::Post => {
+                let cors = self.shared.guard.cors(door.head.header("origin"));
+                streamable.post(door, body, cors.iter().filter_map(|(name, value)| header(name, value)).collect())
+            }
+            // Without sessions there is nothing to open or to end.
+            _ if door.is_modern() => {
+                let full = Full::text(405, "with this MCP-Protocol-Version only POST is allowed here").with("Allow", "POST, OPTIONS");
+                Posted::Answer(full.into(), Vec::new())
+            }
+            Method::Delete => Posted::Answer(streamable.delete(door).into(), Vec::new()),
+            _ => Posted::Answer(streamable.get(door).unwrap_or_else(|full| (*full).into()), Vec::new()),
+        }
+    }
+
+    /// A place for another session. If there is none, one goes that nobody would miss.
+    fn seat(&self) -> Option<Seat> {
+        let shared = &self.shared;
+        shared.room.enter().or_else(|| {
+            let has_room = shared.streamable.make_room() || shared.sse.make_room();
+            if has_room { shared.room.enter() } else { None }
+        })
     }
 
     /// Runs a call on a worker.
@@ -202,11 +264,13 @@ impl Endpoints {
         self.shared.is_draining.store(true, Ordering::SeqCst);
         self.shared.back.drain(grace);
         self.shared.sse.finish();
+        self.shared.streamable.finish();
     }
 
     /// Ends what is left.
     pub(crate) fn cut(&self) {
         self.shared.sse.cut();
+        self.shared.streamable.cut();
     }
 
     fn health(&self, is_fine: bool) -> Reply {
@@ -217,6 +281,7 @@ impl Endpoints {
         let base = &self.shared.base_path;
         let below = path.strip_prefix(base.as_str()).filter(|rest| !base.is_empty() && rest.starts_with('/'));
         match below.unwrap_or(path) {
+            "/mcp" => Some(Route::Mcp),
             "/sse" => Some(Route::Sse),
             "/messages" | "/messages/" => Some(Route::Messages),
             "/healthz" => Some(Route::Health),

@@ -1,7 +1,7 @@
 //! The HTTP listener: a thread for each connection, which reads, answers and writes by itself, within limits.
 
 use std::io::{self, IoSlice, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -10,15 +10,22 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::Config;
+use crate::connection::Job;
 use crate::error::{Error, Result};
 use crate::http1::{self, CONTINUE, Framing, Head, Reader, Refusal, Socket, Writer, linger};
+use crate::transport::bind::{bind, reachable};
 use crate::transport::connections::{Connections, Phase, Place};
-use crate::transport::endpoints::{self, Endpoints};
+use crate::transport::endpoints::{self, Endpoints, Exchange};
+use crate::transport::monitor::{Monitor, Watch};
 use crate::transport::reply::{EventBody, Full, Reply};
+use crate::transport::streamable::response::{Ended, Response};
 use crate::transport::wire::write_all;
 
 /// A thread that may parse deeply nested JSON: 128 levels overflow 128 KiB.
 const STACK: usize = 2 << 20;
+
+/// A thread that only copies bytes.
+const SMALL_STACK: usize = 128 << 10;
 
 /// Of a body that is not wanted this much is read, so that the connection can stay.
 const UNWANTED: u64 = 64 * 1024;
@@ -47,6 +54,7 @@ struct Shared {
     /// For the first head of a connection: a client that connects has something to say.
     first: http1::Limits,
     write_deadline: Duration,
+    monitor: Arc<Monitor>,
 }
 
 impl Listener {
@@ -63,7 +71,7 @@ impl Listener {
             idle: config.limits.idle_timeout,
         };
         let first = http1::Limits { idle: config.limits.head_deadline, ..limits.clone() };
-        let shared = Arc::new(Shared { endpoints, limits, first, write_deadline: config.limits.write_deadline });
+        let shared = Arc::new(Shared { endpoints, limits, first, write_deadline: config.limits.write_deadline, monitor: Monitor::new() });
         let connections = Connections::new(config.max_connections, config.limits.stray_stream);
         let is_stopping = Arc::new(AtomicBool::new(false));
         let (turn_away, turned_away) = bounded(TURNED_AWAY);
@@ -146,7 +154,7 @@ impl Acceptor {
             return;
         };
         let shared = Arc::clone(&self.shared);
-        let serve = move || Connection { place, shared }.serve(socket);
+        let serve = move || Connection { watch: shared.monitor.watch(), place, shared }.serve(socket);
         if let Err(error) = thread::Builder::new().name("http".to_owned()).stack_size(STACK).spawn(serve) {
             log::error!("cannot start a thread for a connection: {error}: it is closed");
             self.wait_and_make_room();
@@ -163,26 +171,28 @@ impl Acceptor {
 /// One connection, in its thread.
 struct Connection {
     place: Place,
+    watch: Watch,
     shared: Arc<Shared>,
 }
 
 impl Connection {
-    fn serve(self, stream: Arc<TcpStream>) {
+    fn serve(mut self, stream: Arc<TcpStream>) {
         // What fails here fails again at the first read or write.
         drop(stream.set_nodelay(true));
         drop(stream.set_write_timeout(Some(self.shared.write_deadline)));
         let mut socket = Socket::new(stream);
         let mut reader = Reader::new();
-        let mut limits = &self.shared.first;
+        let shared = Arc::clone(&self.shared);
+        let mut limits = &shared.first;
         loop {
             let head = match reader.head(&mut socket, limits) {
                 Ok(head) => head,
                 Err(refusal) => return self.refuse(socket, refusal),
             };
             self.place.set(Phase::Busy);
-            limits = &self.shared.limits;
+            limits = &shared.limits;
             let mut writer = Writer::of(&head);
-            let (reply, jobs) = match self.shared.endpoints.screen(&head) {
+            let exchange = match self.shared.endpoints.screen(&head) {
                 Ok(route) => match self.body(&mut reader, &head, &mut socket, limits) {
                     Ok(body) => self.shared.endpoints.exchange(route, &head, body),
                     Err(refusal) => return self.refuse(socket, refusal),
@@ -191,8 +201,19 @@ impl Connection {
                     if !self.pass_over_body(&mut reader, &head, &mut socket) {
                         writer = writer.close();
                     }
-                    (full.into(), Vec::new())
+                    Exchange::Done(full.into(), Vec::new())
                 }
+            };
+            let (reply, jobs) = match exchange {
+                Exchange::Done(reply, jobs) => (reply, jobs),
+                Exchange::Open(response, jobs) => match self.converse(&socket, writer, response, jobs) {
+                    Ended::Reply(reply) => (reply, Vec::new()),
+                    Ended::Streamed(stream) => {
+                        // It ends with its writer, who has the socket as well.
+                        stream.map(|stream| stream.join());
+                        return self.close(socket, false);
+                    }
+                },
             };
             match reply {
                 Reply::Full(full) => {
@@ -210,7 +231,25 @@ impl Connection {
             if !writer.keeps_alive() {
                 return self.close(socket, !matches!(head.framing, Framing::None | Framing::Length(0)));
             }
+            self.watch.end();
             self.place.set(Phase::Idle);
+        }
+    }
+
+    /// Runs the call that a response waits for on this thread; if there are several, or it has to wait for its turn, others run them.
+    fn converse(&mut self, socket: &Socket, writer: Writer, response: Arc<Response>, mut jobs: Vec<Job>) -> Ended {
+        if response.ends_with_client() {
+            self.watch.begin(socket.stream(), &response);
+        }
+        match jobs.pop() {
+            Some(job) if jobs.is_empty() => {
+                let (socket, patience) = (Arc::clone(socket.stream()), self.shared.write_deadline);
+                response.run(job, Box::new(move |body| write_beside(socket, writer.close(), body, patience)))
+            }
+            last => {
+                jobs.into_iter().chain(last).for_each(|job| self.shared.endpoints.run(job));
+                response.wait()
+            }
         }
     }
 
@@ -272,6 +311,19 @@ impl Connection {
     }
 }
 
+/// Begins an event stream, and writes it in a thread of its own while the connection's is busy with the handler.
+fn write_beside(socket: Arc<TcpStream>, writer: Writer, body: EventBody, patience: Duration) -> io::Result<JoinHandle<()>> {
+    let head = writer.stream(200, body.headers().to_vec())?;
+    write_all(&socket, &mut [IoSlice::new(&head)], Instant::now() + patience)?;
+    body.feed().attach(Arc::clone(&socket), writer.is_chunked());
+    let write = move || {
+        body.feed().run();
+        // The client is to see the end at once, though the handler may go on. What cannot be shut down is shut already.
+        drop(socket.shutdown(std::net::Shutdown::Write));
+    };
+    thread::Builder::new().name("http-stream".to_owned()).stack_size(SMALL_STACK).spawn(write)
+}
+
 /// Tells the clients for whom there is no room, one after the other.
 fn tell_there_is_no_room(clients: &Receiver<TcpStream>) {
     let full = Full::text(503, "too many connections: --max-connections sets how many there may be").with("Retry-After", "1");
@@ -284,76 +336,6 @@ fn tell_there_is_no_room(clients: &Receiver<TcpStream>) {
             linger(&mut socket, 64 * 1024, Instant::now() + Duration::from_millis(50));
         }
     }
-}
-
-/// Binds the address, or both of `localhost`, which are taken literally: a resolver may know only one of them.
-fn bind(host: &str, port: u16) -> Result<Vec<TcpListener>> {
-    let (v4, v6) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));
-    if !host.eq_ignore_ascii_case("localhost") {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let addresses: Vec<_> = match bare.parse::<IpAddr>() {
-            Ok(address) => vec![SocketAddr::new(address, port)],
-            Err(_) => (bare, port).to_socket_addrs().map_err(|error| Error::listen(host, error))?.collect(),
-        };
-        let listeners: Result<Vec<_>> =
-            addresses.into_iter().map(|address| listen(address).map_err(|error| refusal(address, error))).collect();
-        return listeners;
-    }
-    // With port 0 the system picks one that is free on 127.0.0.1; on ::1 it may be taken, then another pick helps.
-    let mut tries = if port == 0 { 16 } else { 1 };
-    loop {
-        tries -= 1;
-        let first = listen(SocketAddr::new(v4, port)).map_err(|error| refusal(SocketAddr::new(v4, port), error))?;
-        let port = first.local_addr().map_err(|error| Error::listen(host, error))?.port();
-        let second = SocketAddr::new(v6, port);
-        match listen(second) {
-            Ok(second) => return Ok(vec![first, second]),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(refusal(second, error)),
-            Err(error) => {
-                log::debug!("not listening on ::1: {error}");
-                return Ok(vec![first]);
-            }
-        }
-    }
-}
-
-/// Rebinding at once after a close can fail once.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let mut result = TcpListener::bind(address);
-    for _ in 0..5 {
-        match &result {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                thread::sleep(Duration::from_millis(2));
-                result = TcpListener::bind(address);
-            }
-            _ => break,
-        }
-    }
-    #[cfg(target_os = "linux")]
-    if let Ok(socket) = &result {
-        // The standard library's queue of 128 overflows in a burst, and whoever finds it full tries again a second later.
-        nix::sys::socket::listen(socket, nix::sys::socket::Backlog::MAXALLOWABLE).ok();
-    }
-    result
-}
-
-fn refusal(address: SocketAddr, error: io::Error) -> Error {
-    if error.kind() == io::ErrorKind::AddrInUse {
-        Error::port_taken(address.port(), error)
-    } else {
-        Error::listen(address.to_string(), error)
-    }
-}
-
-/// Where a listener can be reached from this machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 /// Errors of `accept` that concern the connection that was to be accepted, and not the listener.

@@ -10,10 +10,20 @@ use crate::version::Version;
 /// Reads what a client sent. Of an array, the parts that are no messages are answered at once, to `outlet`, and so is `initialize`, which may not be
 /// in one (2025-03-26 basic/lifecycle).
 pub(crate) fn read(bytes: Vec<u8>, link: &dyn Link, outlet: &Arc<dyn Outlet>) -> Result<Vec<Message>, Malformed> {
+    accept(parse(bytes)?, link.version(), outlet)
+}
+
+/// Reads the text, whatever version it is of.
+pub(crate) fn parse(bytes: Vec<u8>) -> Result<Incoming, Malformed> {
     let text = String::from_utf8(bytes).map_err(|_| Malformed { id: None, error: RpcError::parse_error("this is not UTF-8") })?;
-    let parts = match Incoming::parse(text)? {
+    Incoming::parse(text)
+}
+
+/// Takes what was read, if the client's version has it.
+pub(crate) fn accept(incoming: Incoming, version: Option<Version>, outlet: &Arc<dyn Outlet>) -> Result<Vec<Message>, Malformed> {
+    let parts = match incoming {
         Incoming::One(message) => return Ok(vec![message]),
-        Incoming::Batch(_) if !link.version().is_some_and(Version::has_batches) => {
+        Incoming::Batch(_) if !version.is_some_and(Version::has_batches) => {
             let error = RpcError::invalid_request("only clients that speak 2025-03-26 may send an array of messages");
             return Err(Malformed { id: None, error });
         }
@@ -29,7 +39,7 @@ pub(crate) fn read(bytes: Vec<u8>, link: &dyn Link, outlet: &Arc<dyn Outlet>) ->
                 messages.push(message);
                 continue;
             }
-            Err(malformed) => answer(&malformed, link.version()),
+            Err(malformed) => answer(&malformed, version),
         };
         // A client that is gone, or too slow, needs no answer.
         drop(outlet.offer(refusal));

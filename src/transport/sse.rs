@@ -17,6 +17,7 @@ use crate::http1::Head;
 use crate::identity::{self, Key};
 use crate::transport::incoming;
 use crate::transport::reply::{EventBody, Full, Reply};
+use crate::transport::room::Seat;
 use crate::transport::stream::{Bounds, EventStream, stream};
 use crate::version::Version;
 
@@ -25,12 +26,13 @@ pub(crate) struct Sse {
     key: Key,
     bounds: Bounds,
     keep_alive: Duration,
-    max_sessions: usize,
     stray_after: Duration,
     sessions: Arc<Mutex<HashMap<String, Arc<Session>>>>,
 }
 
 struct Session {
+    id: String,
+    _seat: Seat,
     link: Arc<dyn Link>,
     stream: Arc<EventStream>,
     /// The stream again, as what the back knows it as.
@@ -44,43 +46,34 @@ impl Sse {
     pub fn new(config: &Config, key: Key) -> Sse {
         let limits = &config.limits;
         let bounds = Bounds { messages: limits.queue_messages, bytes: limits.queue_bytes, write_deadline: limits.write_deadline };
-        Sse {
-            key,
-            bounds,
-            keep_alive: config.keep_alive,
-            max_sessions: config.max_sessions,
-            stray_after: limits.stray_stream,
-            sessions: Arc::default(),
-        }
+        Sse { key, bounds, keep_alive: config.keep_alive, stray_after: limits.stray_stream, sessions: Arc::default() }
     }
 
     /// `GET /sse`.
-    pub fn open(&self, back: &dyn Back, base_path: &str, head: &Head) -> Reply {
-        let full = || Full::text(503, "too many sessions: --max-sessions sets how many there may be").with("Retry-After", "5").into();
-        if !make_room(&mut lock(&self.sessions), self.max_sessions, self.stray_after) {
-            return full();
-        }
+    pub fn open(&self, back: &dyn Back, base_path: &str, head: &Head, seat: Option<Seat>) -> Reply {
+        let Some(seat) = seat else {
+            return Full::text(503, "too many sessions: --max-sessions sets how many there may be").with("Retry-After", "5").into();
+        };
         let id = self.key.new_session_id();
         let (stream, feed) = stream(self.bounds, self.keep_alive);
         let outlet: Arc<dyn Outlet> = Arc::clone(&stream) as Arc<dyn Outlet>;
         // A client that reconnects does not initialize again, and may tell the version in this header.
         let version = head.header("mcp-protocol-version").and_then(Version::parse).filter(|version| !version.is_modern());
-        let link = match back.open(Client { id: id.clone(), outlet: Arc::clone(&outlet), version }) {
+        let link = match back.open(Client { id: id.clone(), outlet: Arc::clone(&outlet), version, may_be_stateless: false }) {
             Ok(link) => link,
             Err(error) => return Full::text(503, error.message()).with("Retry-After", "5").into(),
         };
         let is_used = Arc::new(AtomicBool::new(false));
-        let session =
-            Session { link: Arc::clone(&link), stream: Arc::clone(&stream), outlet, opened: Instant::now(), is_used: Arc::clone(&is_used) };
-        let mut sessions = lock(&self.sessions);
-        // Others may have opened one meanwhile.
-        if !make_room(&mut sessions, self.max_sessions, self.stray_after) {
-            drop(sessions);
-            link.close();
-            return full();
-        }
-        sessions.insert(id.clone(), Arc::new(session));
-        drop(sessions);
+        let session = Session {
+            id: id.clone(),
+            _seat: seat,
+            link: Arc::clone(&link),
+            stream: Arc::clone(&stream),
+            outlet,
+            opened: Instant::now(),
+            is_used: Arc::clone(&is_used),
+        };
+        lock(&self.sessions).insert(id.clone(), Arc::new(session));
         let endpoint = event::named("endpoint", &format!("{base_path}/messages/?session_id={id}"));
         // A new queue has room.
         drop(stream.open_with(format!("{}{endpoint}", event::RETRY)));
@@ -125,23 +118,22 @@ impl Sse {
     pub fn cut(&self) {
         lock(&self.sessions).values().for_each(|session| session.stream.cut());
     }
-}
 
-/// Whether another session may begin. If need be the oldest one goes whose client never said anything.
-fn make_room(sessions: &mut HashMap<String, Arc<Session>>, most: usize, stray_after: Duration) -> bool {
-    if sessions.len() < most {
-        return true;
-    }
-    let strays = sessions.iter().filter(|(_, session)| !session.is_used.load(Ordering::Relaxed) && session.opened.elapsed() >= stray_after);
-    let Some(id) = strays.min_by_key(|(_, session)| session.opened).map(|(id, _)| id.clone()) else { return false };
-    if let Some(stray) = sessions.remove(&id) {
+    /// Makes room for another session, if need be: the oldest one goes whose client never said anything. False when there is none.
+    pub fn make_room(&self) -> bool {
+        let mut sessions = lock(&self.sessions);
+        let strays =
+            sessions.values().filter(|session| !session.is_used.load(Ordering::Relaxed) && session.opened.elapsed() >= self.stray_after);
+        let Some(stray) = strays.min_by_key(|session| session.opened).cloned() else { return false };
+        sessions.remove(&stray.id);
+        drop(sessions);
         stray.stream.cut();
+        true
     }
-    true
 }
 
 /// Whether a body is declared as JSON, with whatever parameters.
-fn is_json(content_type: Option<&str>) -> bool {
+pub(crate) fn is_json(content_type: Option<&str>) -> bool {
     let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case("application/json")
 }

@@ -118,7 +118,7 @@ impl Reader {
     }
 
     fn open(&self, outlet: &Arc<dyn Outlet>) -> Option<Arc<dyn Link>> {
-        let client = Client { id: "stdio".to_owned(), outlet: Arc::clone(outlet), version: None };
+        let client = Client { id: "stdio".to_owned(), outlet: Arc::clone(outlet), version: None, may_be_stateless: true };
         self.back.open(client).map_err(|error| log::error!("cannot serve stdio: {error}")).ok()
     }
 

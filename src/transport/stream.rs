@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::connection::{Gone, Outlet};
 use crate::event;
 use crate::message::{Kind, Message};
-use crate::transport::wire::{Item, Wire};
+use crate::transport::wire::{Item, Wire, is_left};
 
 /// Room in the queue for the signals that are no messages.
 const SIGNALS: usize = 4;
@@ -97,6 +97,11 @@ impl EventStream {
         self.put(Item::Event { before: event::message_with_id(id), message: Some(message) }, Patience::UntilRoom)
     }
 
+    /// The same without waiting.
+    pub fn offer_with_id(&self, id: &str, message: Message) -> Result<(), Gone> {
+        self.put(Item::Event { before: event::message_with_id(id), message: Some(message) }, Patience::None)
+    }
+
     /// What is queued still goes out, then the stream ends.
     pub fn finish(&self) {
         self.lock().is_finished = true;
@@ -114,10 +119,12 @@ impl EventStream {
         self.signal();
     }
 
-    #[allow(dead_code, reason = "used by Streamable HTTP")]
+    /// Whether it goes on, as far as can be seen from here.
     pub fn is_open(&self) -> bool {
         let load = self.lock();
-        !load.is_gone && !load.is_finished
+        !load.is_gone
+            && !load.is_finished
+            && !self.socket.get().is_some_and(|socket| socket.upgrade().is_none_or(|socket| is_left(&socket)))
     }
 
     fn put(&self, item: Item, patience: Patience) -> Result<(), Gone> {

@@ -140,6 +140,24 @@ pub(crate) fn write_at_once(socket: &TcpStream, bytes: &[u8]) -> io::Result<usiz
     }
 }
 
+/// Whether the client has closed its side. What it may have sent stays where it is.
+#[cfg(unix)]
+pub(crate) fn is_left(socket: &TcpStream) -> bool {
+    use nix::errno::Errno;
+    use nix::sys::socket::{MsgFlags, recv};
+    use std::os::fd::AsRawFd;
+    match recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+        Ok(count) => count == 0,
+        Err(error) => !matches!(error, Errno::EAGAIN | Errno::EINTR),
+    }
+}
+
+/// Where nobody can look without waiting, a client that left is noticed when it is written to.
+#[cfg(not(unix))]
+pub(crate) fn is_left(_: &TcpStream) -> bool {
+    false
+}
+
 /// Where nothing can be written that surely does not wait, everything is left to the writer.
 #[cfg(not(unix))]
 pub(crate) fn write_at_once(_: &TcpStream, _: &[u8]) -> io::Result<usize> {

@@ -72,7 +72,7 @@ pub fn idle(flags: &Flags) -> Result<Report> {
     report_calls(&mut report, "meanwhile", &crew.finish()?);
 
     drop(streams);
-    let deadline = Instant::now() + Duration::from_secs(flags.or("deadline", 30)?);
+    let deadline = Instant::now() + Duration::from_secs(flags.or("deadline", 60)?);
     let is_as_before = || proc::threads(pid) <= threads && proc::descriptors(pid) <= descriptors;
     let begin = Instant::now();
     while !is_as_before() && Instant::now() < deadline {

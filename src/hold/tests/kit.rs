@@ -108,7 +108,7 @@ impl Front {
     pub(super) fn client_with(&self, version: Option<Version>) -> TestClient {
         let (sender, receiver) = bounded(10_000);
         let outlet: Arc<dyn Outlet> = Arc::new(sender);
-        let link = self.hold.open(Client { id: "test".to_owned(), outlet: Arc::clone(&outlet), version }).unwrap();
+        let link = self.hold.open(Client { id: "test".to_owned(), outlet: Arc::clone(&outlet), version, may_be_stateless: false }).unwrap();
         TestClient { link, outlet, receiver, seen: Mutex::default(), next: AtomicU64::new(0) }
     }
 

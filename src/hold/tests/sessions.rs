@@ -158,5 +158,10 @@ fn at_the_end_calls_may_finish_and_no_process_is_left() {
     assert_eq!(two.reason(hung), "reloaded");
     until("no child is left", || front.children() == 0);
     assert_eq!(one.reason(one.start("version", json!({}))), "unavailable");
-    assert!(front.hold.open(crate::connection::Client { id: String::new(), outlet: one.outlet.clone(), version: None }).is_err());
+    assert!(
+        front
+            .hold
+            .open(crate::connection::Client { id: String::new(), outlet: one.outlet.clone(), version: None, may_be_stateless: false })
+            .is_err()
+    );
 }

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::connection::{Back, Client, Gone, Outlet};
-use crate::version::Version;
 
 /// A client whose version is known without a handshake.
 struct Modern {
@@ -15,12 +14,13 @@ impl Modern {
     fn new(handler: impl Handler) -> Modern {
         let (sender, inbox) = crossbeam_channel::bounded(64);
         let outlet: Arc<dyn Outlet> = Arc::new(sender);
-        let client = Client { id: "modern".to_owned(), outlet: Arc::clone(&outlet), version: Some(Version::V2026_07_28) };
-        let link = Dispatcher::new(Arc::new(handler), &Limits::default(), Workers::new(8)).open(client).unwrap();
+        let link = Dispatcher::new(Arc::new(handler), &Limits::default(), Workers::new(8)).open(Client::stateless()).unwrap();
         Modern { link, outlet, inbox }
     }
 
-    fn call(&self, method: &str, params: Value) -> Result<Value, i64> {
+    fn call(&self, method: &str, mut params: Value) -> Result<Value, i64> {
+        params["_meta"] =
+            json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
         let job = self.link.deliver(Message::request("1", method, Some(&params.to_string())), &self.outlet);
         if let Some(job) = job {
             job();

@@ -1,0 +1,34 @@
+//! How many sessions there may be, of all kinds together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Room for sessions.
+pub(crate) struct Room {
+    most: usize,
+    taken: AtomicUsize,
+}
+
+/// The place of one session; dropped when the session is over.
+pub(crate) struct Seat(Arc<Room>);
+
+impl Room {
+    pub fn new(most: usize) -> Arc<Room> {
+        Arc::new(Room { most, taken: AtomicUsize::new(0) })
+    }
+
+    /// A place, if there is one.
+    pub fn enter(self: &Arc<Self>) -> Option<Seat> {
+        if self.taken.fetch_add(1, Ordering::SeqCst) < self.most {
+            return Some(Seat(Arc::clone(self)));
+        }
+        self.taken.fetch_sub(1, Ordering::SeqCst);
+        None
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -25,6 +25,9 @@ use connection::Connection;
 /// A thread that may parse deeply nested JSON: 128 levels overflow 128 KiB.
 const STACK: usize = 2 << 20;
 
+/// Messages up to this size get memory that was used before.
+const LARGE: usize = 1 << 20;
+
 /// Connections that wait to be told that there are too many.
 const TURNED_AWAY: usize = 64;
 
@@ -53,6 +56,7 @@ struct Shared {
 impl Listener {
     /// Listens where `config` says, and serves `endpoints` there.
     pub fn start(config: &Config, endpoints: Endpoints) -> Result<Listener> {
+        keep_memory();
         let sockets = bind(&config.host, config.port)?;
         let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
         let limits = http1::Limits {
@@ -103,6 +107,11 @@ impl Listener {
             drop(thread.join());
         }
     }
+}
+
+/// glibc takes memory for large messages from the system and gives it back each time, page by page, until a block as large has been freed once. So one is.
+fn keep_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
 }
 
 struct Acceptor {

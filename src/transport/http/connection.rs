@@ -190,9 +190,11 @@ impl Connection {
     }
 
     fn write(&self, writer: Writer, full: Full) -> io::Result<()> {
-        let answer = writer.complete(full.status.0, full.headers, &full.body)?;
+        let status = full.status.0;
+        let head = writer.before(status, full.headers, full.body.len())?;
+        let body = if writer.has_body(status) { &*full.body } else { &[] };
         let deadline = Instant::now() + self.shared.write_deadline;
-        write_all(self.socket.stream(), &mut [IoSlice::new(&answer)], deadline)
+        write_all(self.socket.stream(), &mut [IoSlice::new(&head), IoSlice::new(body)], deadline)
     }
 
     fn stream(&mut self, writer: Writer, body: EventBody) {

@@ -28,7 +28,7 @@ NODE = INSTALLED / "node"
 REMOTE = NODE / "node_modules" / "mcp-remote" / "dist" / "proxy.js"
 
 # The clients give up on a step earlier, and then say what passed on the wire.
-STEP_DEADLINE = 40
+STEP_DEADLINE = 90
 STEPS = ["initialize", "list", "echo", "add", "progress", "cancel", "ask", "log", "resource", "prompt", "ping", "refuse"]
 
 
@@ -42,14 +42,16 @@ def need(truth, text):
 
 
 def environment(**more):
-    """Ours, without the variables that would configure the server or a client."""
-    return {k: v for k, v in os.environ.items() if not k.startswith("MCP_")} | more
+    """Ours, without the variables that would configure the server or a client, and without those that SDKs do not pass
+    on to a server: where a front's control socket lies must not depend on who started it."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MCP_") and k not in ("XDG_RUNTIME_DIR", "TMPDIR")}
+    return kept | more
 
 
 class Process:
     """A child of ours in its own process group, read line by line with deadlines."""
 
-    def __init__(self, command, **env):
+    def __init__(self, command, cwd=INSTALLED, **env):
         self.command = [str(word) for word in command]
         self.child = subprocess.Popen(
             self.command,
@@ -57,7 +59,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment(**env),
-            cwd=INSTALLED,
+            cwd=cwd,
             start_new_session=True,
         )
         self.out, self.errors, self.error_tail = queue.Queue(), queue.Queue(), deque(maxlen=60)
@@ -93,7 +95,13 @@ class Process:
         need(line is not None, f"the process closed its output before {what}")
         return line
 
-    def end(self, how="stdin", seconds=10):
+    def said(self, text, seconds=STEP_DEADLINE):
+        """Waits for a line with that text on stderr."""
+        deadline = time.monotonic() + seconds
+        while text not in self.line(self.errors, deadline, f"{text!r} on stderr"):
+            pass
+
+    def end(self, how="stdin", seconds=20):
         """Asks the process to end, sees to it that it does, and returns its exit code."""
         try:
             if how == "stdin":
@@ -119,9 +127,9 @@ class Process:
 class Server:
     """A server over HTTP that says on stderr where it listens."""
 
-    def __init__(self, command):
-        self.process = Process(command)
-        deadline = time.monotonic() + 20
+    def __init__(self, command, **more):
+        self.process = Process(command, **more)
+        deadline = time.monotonic() + 60
         try:
             while True:
                 line = self.process.line(self.process.errors, deadline, "'listening on' on stderr")
@@ -168,40 +176,55 @@ class Result:
     failure: str = None
 
 
-def converse(name, program, endpoint, steps=STEPS, between=None, check=None):
-    """One client, one connection, all steps. `between(step)` runs before each (a reload, a restart); `check(step,
-    data, client)` may judge what the client reports. A connection that broke fails every step after it."""
-    client = Process([*program, *endpoint.words()])
-    results, broken = [], None
+class Client(Process):
+    """A client program with its one connection."""
+
+    def __init__(self, program, endpoint, **more):
+        super().__init__([*program, *endpoint.words()], **more)
+        self.broken = None
+
+    def tell(self, step, meanwhile=None, **words):
+        """Has the client do a step, and returns what it reports. `meanwhile()` runs while the client is at it."""
+        self.write({"step": step, **words})
+        if meanwhile:
+            meanwhile()
+        try:
+            answer = json.loads(self.line(self.out, time.monotonic() + STEP_DEADLINE, f"step {step}"))
+        except Failure as failure:
+            self.broken = str(failure)
+            raise
+        if answer["step"] == "connection":
+            self.broken = answer["detail"]
+        need(answer["ok"], "\n".join([answer.get("detail", ""), "on the wire:", *answer.get("wire", [])]))
+        return answer.get("data")
+
+    def tail(self):
+        return "stderr of the client:\n" + "\n".join(list(self.error_tail)[-25:])
+
+
+def converse(name, program, endpoint, steps=STEPS, between=None, check=None, **more):
+    """One client, one connection, all steps. `between(step, client)` runs before each (a reload, a restart), and may return
+    what is to happen while the step is under way; `check(step, data, client)` may judge what the client reports.
+    A connection that broke fails every step after it."""
+    client = Client(program, endpoint, **more)
+    results = []
     try:
         for step in steps:
             label = f"{name}: {step}"
-            if broken:
-                results.append(Result(label, f"not run, the connection had failed: {broken}"))
+            if client.broken:
+                results.append(Result(label, f"not run, the connection had failed: {client.broken}"))
                 continue
             try:
-                if between:
-                    between(step)
-                client.write({"step": step})
-                try:
-                    answer = json.loads(client.line(client.out, time.monotonic() + STEP_DEADLINE, f"step {step}"))
-                except Failure as failure:
-                    broken = str(failure)
-                    raise
-                if answer["step"] == "connection":
-                    broken = answer["detail"]
-                need(answer["ok"], "\n".join([answer.get("detail", ""), "on the wire:", *answer.get("wire", [])]))
+                data = client.tell(step, between(step, client) if between else None)
                 if check:
-                    check(step, answer.get("data"), client)
+                    check(step, data, client)
                 results.append(Result(label))
             except Failure as failure:
-                broken = broken or (str(failure) if client.child.poll() is not None else None)
-                results.append(Result(label, f"{failure}\nstderr of the client:\n" + "\n".join(list(client.error_tail)[-25:])))
-        if not broken:
+                client.broken = client.broken or (str(failure) if client.child.poll() is not None else None)
+                results.append(Result(label, f"{failure}\n{client.tail()}"))
+        if not client.broken:
             code = client.end()
             results.append(Result(f"{name}: close", None if code == 0 else f"exit code {code} after stdin was closed"))
     finally:
         client.kill()
     return results
-
-

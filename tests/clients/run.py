@@ -18,6 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import behind
 from kit import (
     HERE,
     NODE,
@@ -43,9 +44,7 @@ def quiet_cancel(data, log):
     `log` is the process whose stderr that is."""
     need(data["told"], f"the client did not send notifications/cancelled: {data}")
     need(data["answers"] == [], f"the cancelled call was answered: {data['answers']}")
-    deadline = time.monotonic() + 10
-    while "slow was cancelled at step" not in log.line(log.errors, deadline, "'slow was cancelled' on the server's stderr"):
-        pass
+    log.said("slow was cancelled at step")
 
 
 def opening(first, server=None, modern=False):
@@ -154,7 +153,10 @@ def cases(server, binary):
     for words, path, _ in REMOTES:
         name = f"typescript sdk 1.32.2 through mcp-remote {words} at {path}"
         command, _ = remote_command(server.base + path, words, name)
-        yield case(name, typescript_client(), Endpoint("stdio", command=command), "initialize")
+        # mcp-remote 0.15.1 cancels a modern call by POSTing notifications/cancelled. On this transport the closed response
+        # stream is the signal (an id says nothing where requests of all clients meet), so that call runs on.
+        steps = [step for step in STEPS if step != "cancel" or words != "--protocol auto"]
+        yield case(name, typescript_client(), Endpoint("stdio", command=command), "initialize", steps=steps)
 
     for words, path, uses in REMOTES:
         for number in range(1, REMOTE_RUNS + 1):
@@ -165,7 +167,7 @@ def cases(server, binary):
 def idle_cases(server, seconds):
     """Clients that say nothing for longer than the read timeout of theirs (300 s)."""
 
-    def wait(step):
+    def wait(step, client):
         if step == "echo":
             time.sleep(seconds)  # the silence is what is tested
 
@@ -228,7 +230,7 @@ def main():
         tap.add(Result("the server starts", str(failure)))
         return tap.finish()
     try:
-        wanted = idle_cases(server, args.idle) if args.idle else cases(server, binary)
+        wanted = idle_cases(server, args.idle) if args.idle else [*cases(server, binary), *behind.cases(binary)]
         wanted = [run for name, run in wanted if args.only in name]
         if not wanted:
             tap.add(Result("there are cases", f"none has {args.only!r} in its name"))

@@ -131,7 +131,7 @@ class Front:
     def endpoint(self, transport, remote=None):
         if remote:
             words, path = remote
-            command, _ = remote_command(self.server.base + path, words, self.place.name)
+            command, _ = remote_command(self.server.base + path, words, f"{self.place.name}-remote")
             return Endpoint("stdio", command=command)
         if transport == "stdio":
             return Endpoint("stdio", command=self.command)

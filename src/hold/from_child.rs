@@ -249,7 +249,7 @@ impl Core {
     }
 
     /// The way of the one call that a child has, where what the child says must belong to it.
-    pub(super) fn only_call(&self, number: u64) -> Option<Arc<dyn Outlet>> {
+    fn only_call(&self, number: u64) -> Option<Arc<dyn Outlet>> {
         self.kid(number).filter(|kid| kid.busy == 1)?;
         self.waits.values().find_map(|wait| match wait {
             Wait::Call(call) if call.kid == number => Some(Arc::clone(&call.outlet)),

@@ -7,6 +7,7 @@ use super::core::Core;
 use super::dev;
 use super::lists::List;
 use super::parts::{Call, Families, Held, Kind, Own, Phase, Wait, unavailable};
+use super::stateless::is_loud;
 use crate::connection::Outlet;
 use crate::handler::LogLevel;
 use crate::json;
@@ -123,7 +124,8 @@ impl Core {
     fn place(&mut self, kid: u64, seat: u64, mut message: Message, outlet: Arc<dyn Outlet>, kind: Kind, is_stale: bool) {
         let id = self.number();
         let token = self.swap_token(&mut message, id);
-        let call = Call { kid, seat, id: message.id().into(), outlet, token, kind, is_stale };
+        let is_loud = self.stateless.is_some() && is_loud(&message);
+        let call = Call { kid, seat, id: message.id().into(), outlet, token, kind, is_stale, is_loud };
         self.waits.insert(id, Wait::Call(call));
         if let Some(seat) = self.seats.get_mut(&seat) {
             seat.calls += 1;

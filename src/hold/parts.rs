@@ -144,6 +144,8 @@ pub(super) struct Call {
     pub kind: Kind,
     /// It was forwarded although a save was not live yet.
     pub is_stale: bool,
+    /// A stateless one that wants to hear log messages.
+    pub is_loud: bool,
 }
 
 /// What is to be done with the answer besides passing it on.

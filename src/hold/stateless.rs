@@ -22,7 +22,7 @@ use super::core::Core;
 use super::from_client::{MAX_CALLS, replace};
 use super::handshake::{with_changing_lists, with_member};
 use super::lists::List;
-use super::parts::{Act, Families, Own, Phase, unavailable};
+use super::parts::{Act, Families, Own, Phase, Wait, unavailable};
 use crate::child::CommandLine;
 use crate::connection::{Client, Outlet};
 use crate::dispatch::listen::{MOST, MOST_RESOURCES, SUBSCRIPTION, Wanted, stamp};
@@ -49,6 +49,7 @@ const META: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     r#""}}"#
 );
+const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 const STATE_KEY: &str = "MCP_STATE_KEY";
 
 /// What a core that serves stateless requests has besides.
@@ -56,14 +57,17 @@ pub(super) struct Service {
     /// The seat of nobody in particular.
     pub everybody: u64,
     audience: Arc<Audience>,
-    /// It serves one request at a time, so that whatever the child logs belongs to that.
-    takes_logs: bool,
     /// A child has answered `server/discover`.
     is_modern: bool,
     /// Our own request to be told of changes: the child's number, the id, and what it asks for.
     listens: Option<(u64, u64, String)>,
     /// Schemas of the tools some of whose arguments are repeated in HTTP headers.
     pub annotated: HashMap<String, Json>,
+}
+
+/// Whether a request wants to hear log messages.
+pub(super) fn is_loud(message: &Message) -> bool {
+    message.letter().is_some_and(|letter| letter.contains(LOG_LEVEL))
 }
 
 /// The answer where the child serves no stateless requests: the client begins again, with `initialize`.
@@ -101,12 +105,11 @@ pub(super) fn give_key(command: &mut CommandLine) {
 
 impl Core {
     /// Makes a new core one for stateless requests.
-    pub(super) fn serve_stateless(&mut self, takes_logs: bool, now: Instant) {
+    pub(super) fn serve_stateless(&mut self, now: Instant) {
         let audience = Arc::<Audience>::default();
         let everybody = self.sit(Arc::clone(&audience) as _, None, now);
         self.is_shared = true;
-        self.stateless =
-            Some(Box::new(Service { everybody, audience, takes_logs, is_modern: false, listens: None, annotated: HashMap::new() }));
+        self.stateless = Some(Box::new(Service { everybody, audience, is_modern: false, listens: None, annotated: HashMap::new() }));
     }
 
     /// Nobody knows yet whether the child serves stateless requests.
@@ -270,10 +273,18 @@ impl Core {
         }
     }
 
-    /// What the child logs is for the one request that it serves, if it serves such.
+    /// Whether a request that wants log messages is here already. Of two nobody could tell whose a message is.
+    pub(super) fn has_loud_call(&self) -> bool {
+        self.held.iter().any(|held| is_loud(&held.message)) || self.waits.values().any(|wait| matches!(wait, Wait::Call(call) if call.is_loud))
+    }
+
+    /// What a child logs is for the one request that wants to hear it.
     pub(super) fn stateless_log(&mut self, number: u64, message: Message) {
-        let takes_logs = self.stateless.as_ref().is_some_and(|service| service.takes_logs);
-        match self.only_call(number).filter(|_| takes_logs) {
+        let call = self.waits.values().find_map(|wait| match wait {
+            Wait::Call(call) if call.is_loud && call.kid == number => Some(Arc::clone(&call.outlet)),
+            _ => None,
+        });
+        match call {
             Some(outlet) => self.offer(&outlet, message),
             None => log::info!(target: "server", "{}", message.letter().unwrap_or_default()),
         }

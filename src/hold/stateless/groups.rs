@@ -1,4 +1,4 @@
-//! Which groups serve stateless requests: one that all share, and a few for requests that want to hear log messages.
+//! Which groups serve stateless requests: one that all share, and a few more for the moments in which several want to hear log messages.
 
 use std::sync::Arc;
 
@@ -6,15 +6,14 @@ use super::super::core::Core;
 use super::super::group::Group;
 use super::super::{Hold, State};
 
-/// Requests with log messages at once; more share the common child, and hear none.
-const MAX_LOGGING: usize = 4;
+/// Groups for further requests that want log messages. Still more hear none.
+const MAX_FURTHER: usize = 4;
 
 #[derive(Default)]
 pub(in crate::hold) struct Groups {
-    /// For all requests that want no log messages.
     pub shared: Option<Arc<Group>>,
-    /// Each for one request at a time.
-    logging: Vec<Arc<Group>>,
+    /// Each for one request that wants log messages.
+    further: Vec<Arc<Group>>,
     /// Its child serves no stateless requests, and waits for a session.
     pub spare: Option<Arc<Group>>,
     /// Code up to this save serves no stateless requests.
@@ -28,23 +27,22 @@ impl Hold {
         if let Some(group) = &state.stateless.shared {
             return Some(Arc::clone(group));
         }
-        let group = self.new_stateless(&mut state, false);
+        let group = self.new_stateless(&mut state);
         state.stateless.shared = Some(Arc::clone(&group));
         drop(state);
         self.brief(&group);
         Some(group)
     }
 
-    /// The groups for requests that want log messages; those that are busy are no use.
-    pub(super) fn logging_groups(&self) -> Vec<Arc<Group>> {
-        self.stateless_state().map(|state| state.stateless.logging.clone()).unwrap_or_default()
+    pub(super) fn further_groups(&self) -> Vec<Arc<Group>> {
+        self.stateless_state().map(|state| state.stateless.further.clone()).unwrap_or_default()
     }
 
     /// One more of these, if there is to be one.
-    pub(super) fn new_logging_group(&self) -> Option<Arc<Group>> {
-        let mut state = self.stateless_state().filter(|state| state.stateless.logging.len() < MAX_LOGGING)?;
-        let group = self.new_stateless(&mut state, true);
-        state.stateless.logging.push(Arc::clone(&group));
+    pub(super) fn new_further_group(&self) -> Option<Arc<Group>> {
+        let mut state = self.stateless_state().filter(|state| state.stateless.further.len() < MAX_FURTHER)?;
+        let group = self.new_stateless(&mut state);
+        state.stateless.further.push(Arc::clone(&group));
         drop(state);
         self.brief(&group);
         Some(group)
@@ -55,9 +53,9 @@ impl Hold {
         Some(self.lock()).filter(|state| !state.is_stopping && state.stateless.legacy.is_none_or(|save| save < live))
     }
 
-    fn new_stateless(&self, state: &mut State, takes_logs: bool) -> Arc<Group> {
+    fn new_stateless(&self, state: &mut State) -> Arc<Group> {
         let group = self.new_group(state, false);
-        group.with(|core, now| core.serve_stateless(takes_logs, now));
+        group.with(|core, now| core.serve_stateless(now));
         group
     }
 
@@ -68,7 +66,7 @@ impl Hold {
         let groups = &mut state.stateless;
         groups.legacy = groups.legacy.max(Some(save));
         groups.shared.take_if(|shared| Arc::ptr_eq(shared, group));
-        groups.logging.retain(|other| !Arc::ptr_eq(other, group));
+        groups.further.retain(|other| !Arc::ptr_eq(other, group));
         if is_there && is_current && groups.spare.is_none() {
             groups.spare = Some(Arc::clone(group));
             return;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::super::Hold;
 use super::super::from_client::replace;
 use super::super::group::{Group, Seated};
-use super::not_spoken;
+use super::{LOG_LEVEL, is_loud, not_spoken};
 use crate::connection::{Client, Job, Link, Outlet};
 use crate::handler::stateless::Meta;
 use crate::json;
@@ -17,7 +17,6 @@ use crate::message::{Kind, Message};
 use crate::rpc_error::RpcError;
 use crate::version::Version;
 
-const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 /// What a handler may log in.
 const LOGGING: [&str; 3] = ["tools/call", "prompts/get", "resources/read"];
 
@@ -39,16 +38,15 @@ impl Requests {
     }
 
     fn request(&self, mut message: Message, outlet: &Arc<dyn Outlet>) {
-        let method = message.method();
-        let need = if matches!(method.as_ref(), "server/discover" | "subscriptions/listen") { 0 } else { self.hold.need() };
-        if message.letter().is_some_and(|letter| letter.contains(LOG_LEVEL)) {
-            if LOGGING.contains(&method.as_ref()) {
-                match self.with_logs(message, outlet, need) {
+        let method = message.method().into_owned();
+        let need = if matches!(method.as_str(), "server/discover" | "subscriptions/listen") { 0 } else { self.hold.need() };
+        if is_loud(&message) {
+            if LOGGING.contains(&method.as_str()) {
+                match self.loud(message, outlet, need) {
                     None => return,
                     Some(left) => message = left,
                 }
             }
-            // Where a child serves many, nobody could tell whose its log messages are.
             strip_log_level(&mut message);
         }
         let group = self.hold.stateless_group();
@@ -58,13 +56,15 @@ impl Requests {
         group.with(|core, now| core.stateless_request(seat, message, outlet, need, now));
     }
 
-    /// Has a child of its own answer a request that wants log messages; the request comes back where there is none to be had.
-    fn with_logs(&self, message: Message, outlet: &Arc<dyn Outlet>, need: u64) -> Option<Message> {
+    /// A request that wants log messages goes where no other such is: to the child that all share, or to one of its own. Where there is none the
+    /// request comes back.
+    fn loud(&self, message: Message, outlet: &Arc<dyn Outlet>, need: u64) -> Option<Message> {
         let mut message = Some(message);
-        for group in self.hold.logging_groups().into_iter().chain(std::iter::once_with(|| self.hold.new_logging_group()).flatten()) {
+        let further = self.hold.further_groups().into_iter().chain(std::iter::once_with(|| self.hold.new_further_group()).flatten());
+        for group in self.hold.stateless_group().into_iter().chain(further) {
             let Some(seat) = self.seat(&group) else { continue };
             group.with(|core, now| {
-                if !core.is_busy() {
+                if !core.has_loud_call() {
                     message.take().into_iter().for_each(|message| core.stateless_request(seat, message, outlet, need, now));
                 }
             });

@@ -35,7 +35,11 @@ impl Core {
     /// How long a call waits for a child to be there.
     fn patience(&self) -> Option<Duration> {
         // Who asks whether there is anything to talk to must not be kept waiting.
-        if self.is_probing() { Some(self.rules.start_timeout.map_or(PROBE, |timeout| timeout.min(PROBE))) } else { self.rules.start_timeout }
+        if self.is_probing() {
+            Some(self.rules.start_timeout.map_or(PROBE, |timeout| timeout.min(PROBE)))
+        } else {
+            self.rules.start_timeout
+        }
     }
 
     /// Has a call wait, or refuses it.

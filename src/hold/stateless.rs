@@ -89,8 +89,12 @@ fn edited(result: &str) -> String {
 
 /// Whether a result of `server/discover` names a version that we serve.
 fn is_spoken(result: &str) -> bool {
-    let versions: Vec<&RawValue> = json::member(result, "supportedVersions").and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default();
-    versions.iter().filter_map(|version| json::unquote(version.get())).any(|version| Version::parse(&version).is_some_and(Version::is_modern))
+    let versions: Vec<&RawValue> =
+        json::member(result, "supportedVersions").and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default();
+    versions
+        .iter()
+        .filter_map(|version| json::unquote(version.get()))
+        .any(|version| Version::parse(&version).is_some_and(Version::is_modern))
 }
 
 /// One key for all children, so that what one has signed (`requestState`) the next one knows: the exception to the rule that no MCP_* variable of
@@ -275,7 +279,8 @@ impl Core {
 
     /// Whether a request that wants log messages is here already. Of two nobody could tell whose a message is.
     pub(super) fn has_loud_call(&self) -> bool {
-        self.held.iter().any(|held| is_loud(&held.message)) || self.waits.values().any(|wait| matches!(wait, Wait::Call(call) if call.is_loud))
+        self.held.iter().any(|held| is_loud(&held.message))
+            || self.waits.values().any(|wait| matches!(wait, Wait::Call(call) if call.is_loud))
     }
 
     /// What a child logs is for the one request that wants to hear it.

@@ -31,19 +31,22 @@ pub(crate) struct Dispatcher {
 
 impl Dispatcher {
     pub fn new(handler: Arc<dyn Handler>, limits: &Limits, workers: Workers) -> Dispatcher {
-        let bounds = Bounds {
-            calls: limits.calls,
-            calls_per_session: limits.calls_per_session,
-            waiting_calls: limits.waiting_calls,
-            waiting_bytes: limits.waiting_bytes,
-            asks: limits.asks,
-        };
-        let slots = Slots::new(bounds, workers);
+        let slots = Slots::new(bounds(limits), workers);
         Dispatcher { handler, slots, peers: Mutex::default(), listeners: Arc::default(), is_draining: AtomicBool::new(false) }
     }
 
     fn peers(&self) -> Vec<Arc<Peer>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+fn bounds(limits: &Limits) -> Bounds {
+    Bounds {
+        calls: limits.calls,
+        calls_per_session: limits.calls_per_session,
+        waiting_calls: limits.waiting_calls,
+        waiting_bytes: limits.waiting_bytes,
+        asks: limits.asks,
     }
 }
 
@@ -357,3 +360,6 @@ pub fn memory(handler: impl Handler) -> Connection {
     }
     ours
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,7 +124,9 @@ impl Core {
         (self.coming, self.unasked) = (None, None);
         let save = self.kid(number).map_or(self.wanted, |kid| kid.save);
         self.stop(number, "unavailable", now);
-        log::error!("the server did not start: {why}");
+        // While an old one serves, the line that says so has the reason.
+        let level = if self.current.is_some() { log::Level::Debug } else { log::Level::Error };
+        log::log!(level, "the server did not start: {why}");
         if self.current.is_some() && !self.stop_first && says_address_in_use(&output) {
             log::warn!("the address is in use, by its predecessor: from now on the old server is stopped before the new one starts");
             self.stop_first = true;

@@ -192,9 +192,11 @@ impl Core {
                 continue;
             }
             is_changed = true;
-            log::info!("{}: {}", list.row().2, changes.join(" "));
             if list == List::Tools {
+                // The line that says how long the reload took has them.
                 survey.changes.clone_from(&changes);
+            } else {
+                log::info!("{}: {}", list.row().2, changes.join(" "));
             }
         }
         if is_changed {

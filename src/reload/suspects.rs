@@ -1,6 +1,6 @@
 //! Which files are output: written by the build or the server itself each time it runs, so that reloading for them would never end.
 //!
-//! A person who saves one file again and again while things run looks the same at first. So two runs in a row during which nothing but the same files
+//! A person who saves one file again and again while things run looks the same at first. So three runs in a row during which nothing but the same files
 //! changed only make them suspects; then comes a pause, longer than it took them to change, with nothing of ours running. Whoever works on them
 //! without us changes them in the pause too, or at another moment of each run, and is acquitted.
 
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Runs in a row before the pause.
-const RUNS: u32 = 2;
+const RUNS: u32 = 3;
 const LEAST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Two runs of a program write a file about as long after their start: an eighth more or less, and this.

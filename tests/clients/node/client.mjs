@@ -96,6 +96,12 @@ const steps = {
     const text = await tool("echo", { message });
     need(text === message, `echo of ${show(message)} gave ${show(text)}`);
   },
+  async foreign() {
+    const names = (await client.listTools()).tools.map((t) => t.name);
+    need(names.includes("echo"), `tools: ${names}`);
+    const text = await tool("echo", { message: "grüß Gott" });
+    need(text.includes("grüß Gott"), `echo gave ${show(text)}`);
+  },
   async add() {
     const text = await tool("add", { a: 2, b: 40 });
     need(Number(text) === 42, `2 + 40 gave ${show(text)}`);

@@ -159,6 +159,13 @@ class Steps:
         text = await self.tool("echo", {"message": message})
         need(text == message, f"echo of {message!r} gave {text!r}")
 
+    async def foreign(self):
+        """What any server with a tool called echo can do: servers that are not ours, through `connect`."""
+        names = [tool["name"] for tool in plain(await self.client.list_tools())["tools"]]
+        need("echo" in names, f"tools: {names}")
+        text = await self.tool("echo", {"message": "grüß Gott"})
+        need("grüß Gott" in text, f"echo gave {text!r}")
+
     async def add(self):
         text = await self.tool("add", {"a": 2, "b": 40})
         need(float(text) == 42, f"2 + 40 gave {text!r}")

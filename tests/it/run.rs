@@ -8,6 +8,7 @@ mod dev;
 mod ending;
 mod hostile;
 mod reloads;
+mod stateless;
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};

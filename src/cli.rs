@@ -126,7 +126,7 @@ fn carry_out(invocation: Invocation) -> Result<u8> {
         }
         Invocation::Status { logging, pid, json } => {
             logger::install(logging);
-            front::status(pid, json)?;
+            return front::status(pid, json);
         }
         Invocation::ClientConfig(entry) => {
             // What goes into the file is on stdout alone, so that it can be piped.

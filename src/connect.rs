@@ -11,6 +11,7 @@ mod headers;
 mod http;
 mod inbox;
 mod link;
+mod params;
 mod refusal;
 mod restore;
 mod session;

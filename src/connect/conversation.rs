@@ -10,6 +10,7 @@ use crate::connect::abort::{Abort, Woke};
 use crate::connect::call::{Call, Calls, Outcome, Refused};
 use crate::connect::gate::Gate;
 use crate::connect::http::Http;
+use crate::connect::params::Params;
 use crate::connect::session::Session;
 use crate::connect::url::Url;
 use crate::connect::{Options, Protocol, refusal, sse, streamable};
@@ -27,6 +28,7 @@ pub(super) struct Conversation {
     pub url: Url,
     pub http: Http,
     pub session: Session,
+    pub params: Params,
     pub calls: Calls,
     pub stream: sse::Stream,
     /// Ends or wakes the thread `connect-events`.
@@ -55,6 +57,7 @@ impl Conversation {
             url: options.url.clone(),
             http: Http::new(options.headers.clone()),
             session: Session::default(),
+            params: Params::default(),
             calls: Calls::default(),
             stream: sse::Stream::new(),
             events: Abort::default(),
@@ -101,6 +104,9 @@ impl Conversation {
                 Some(call) => {
                     if message.kind() == Kind::Result {
                         self.session.agreed(&call.message, &message);
+                        if call.modern.is_some() && call.message.method() == "tools/list" {
+                            self.params.listed(&message);
+                        }
                     }
                     self.reached();
                     // A client that is gone needs no answer.

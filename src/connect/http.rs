@@ -116,7 +116,12 @@ impl Http {
             Some(inbox) => inbox,
             None => {
                 let connected_by = deadline.unwrap_or(far).min(after(Some(CONNECT)));
-                Inbox::new(Wire::open(url, abort, connected_by).map_err(Failure::Away)?)
+                let opened = Wire::open(url, abort, connected_by).map_err(|error| match error.kind() {
+                    // A certificate that is not trusted, or no TLS at all: waiting changes nothing.
+                    io::ErrorKind::InvalidData => Failure::Useless(error.to_string()),
+                    _ => Failure::Away(error),
+                });
+                Inbox::new(opened?)
             }
         };
         inbox.source.write_all(&self.text(request, url)).map_err(Failure::Away)?;

@@ -68,7 +68,7 @@ pub(super) fn sentence(url: &Url, status: u16, body: &str, has_token: bool) -> S
 
 /// The message that `call` gets when no answer could be had.
 pub(super) fn useless(call: &Call, url: &Url, failure: &Failure) -> Outcome {
-    refuse(call, format!("{url} gave an answer that makes no sense: {failure}; is it an MCP server?"))
+    refuse(call, format!("{url} cannot be used: {failure}"))
 }
 
 /// A refusal in our own words.

@@ -206,7 +206,7 @@ fn open<'a>(conversation: &'a Conversation, decoder: &mut Decoder) -> Result<Ope
     let mut answer = match conversation.http.send(&request, &conversation.events, Some(deadline), &mut || {}) {
         Ok(answer) => answer,
         Err(Failure::Away(error) | Failure::Broken(error)) => return Err(away(error)),
-        Err(Failure::Useless(why)) => return Err(State::Refused(0, format!("{url} gave an answer that makes no sense: {why}"))),
+        Err(Failure::Useless(why)) => return Err(State::Refused(0, format!("{url} cannot be used: {why}"))),
     };
     let status = answer.status();
     if status != 200 {

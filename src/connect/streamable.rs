@@ -26,6 +26,9 @@ pub(super) fn call(conversation: &Conversation, call: &Call) -> Outcome {
     let url = &conversation.url;
     let (epoch, mut headers) = conversation.session.headers(&call.message, call.modern.as_ref());
     let sent_session = (call.modern.is_none() && headers.iter().any(|header| header.is("mcp-session-id"))).then_some(epoch);
+    if call.modern.is_some() && call.message.method() == "tools/call" {
+        headers.extend(conversation.params.headers(&call.message));
+    }
     headers.push(Header::new("Accept", "application/json, text/event-stream"));
     let request = Request { method: "POST", url, headers: &headers, body: Some(call.message.as_str()) };
     let deadline = call.patience.map(|patience| after(Some(patience)));
@@ -80,7 +83,7 @@ pub(super) fn call(conversation: &Conversation, call: &Call) -> Outcome {
     if take(conversation, text, Some(call)) {
         Outcome::Ended
     } else {
-        refusal::useless(call, url, &Failure::Useless("the answer to another question".to_owned()))
+        refusal::useless(call, url, &Failure::Useless("it gave the answer to another question".to_owned()))
     }
 }
 
@@ -89,7 +92,7 @@ fn take(conversation: &Conversation, text: String, call: Option<&Call>) -> bool 
     match Incoming::parse(text) {
         Ok(Incoming::One(message)) => take_message(conversation, message, call),
         Ok(Incoming::Batch(parts)) => {
-            parts.into_iter().flatten().fold(false, |done, message| take_message(conversation, message, call) || done)
+            parts.into_iter().flatten().map(|message| take_message(conversation, message, call)).filter(|is_answer| *is_answer).count() > 0
         }
         Err(malformed) => {
             log::warn!("{} sent something that is no message: {}", conversation.url, malformed.error);

@@ -6,8 +6,11 @@
 mod builds;
 mod dev;
 mod ending;
+#[cfg(target_os = "linux")]
+mod endurance;
 mod hostile;
 mod reloads;
+mod stateless;
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};

@@ -91,7 +91,8 @@ fn what_is_ambiguous_too_long_or_cut_off_is_refused() {
     bad.push(format!("{ok}Transfer-Encoding: chunked||0|{}", "a: b|".repeat(TRAILERS)));
     bad.push("HTTP/1.1 100 Continue||".repeat(INTERIM + 1));
     for text in bad {
-        for piece in [usize::MAX, 1] {
+        // Byte by byte a long text would take seconds.
+        for piece in [usize::MAX, 1 + text.len() / 4000 * 500] {
             assert!(answers(&text, piece).is_err(), "{} in pieces of {piece}", &text[..text.len().min(100)]);
         }
     }

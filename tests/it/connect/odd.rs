@@ -70,6 +70,16 @@ fn a_stateless_request_is_repeated_in_its_headers_and_cancelled_by_closing() {
     post.result(OK);
     assert_eq!(text(&client.answer("1")), "ok");
 
+    // What a list of tools marks is repeated as well.
+    client.request("\"l\"", "tools/list", &format!("{{{meta}}}"));
+    raw.post().result(r#"{"tools":[{"name":"x","inputSchema":{"properties":{"where":{"x-mcp-header":"Region"}}}}]}"#);
+    client.answer("\"l\"");
+    client.request("\"p\"", "tools/call", &format!(r#"{{"name":"x","arguments":{{"where":"here"}},{meta}}}"#));
+    let post = raw.post();
+    assert_eq!(post.header("mcp-param-region"), Some("here"));
+    post.result(OK);
+    client.answer("\"p\"");
+
     client.request("2", "tools/call", &format!(r#"{{"name":"slow",{meta}}}"#));
     let mut slow = raw.post();
     slow.stream(&format!("data: {}\n\n", message("notifications/message")));
@@ -215,7 +225,7 @@ fn odd_answers_are_errors() {
         ("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_owned(), "without an answer"),
         (format!("HTTP/1.1 200 OK\r\n{json}Content-Length: 2\r\n\r\n{{}}"), "another question"),
         (format!("HTTP/1.1 200 OK\r\n{json}Content-Length: 3\r\n\r\nnot"), "another question"),
-        (format!("HTTP/1.1 200 OK\r\n{json}Content-Length: x\r\n\r\n"), "makes no sense"),
+        (format!("HTTP/1.1 200 OK\r\n{json}Content-Length: x\r\n\r\n"), "is no number"),
         ("SSH-2.0-OpenSSH_9.9\r\n".to_owned(), "does not speak HTTP"),
         (format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "a".repeat(70_000)), "too long"),
         ("HTTP/1.1 500 Oops\r\nContent-Length: 8\r\n\r\nit broke".to_owned(), "500: it failed: it broke"),

@@ -11,7 +11,9 @@ use crate::support::{Program, Sse};
 /// A copy of the program under test, to be replaced under itself.
 fn demo(bench: &Bench) -> std::path::PathBuf {
     let program = bench.path("demo-server");
-    fs::copy(env!("CARGO_BIN_EXE_mcp-http-transport"), &program).unwrap();
+    // Not by this process: what it has open for writing a child of another test may inherit for a moment, and then nobody can execute it.
+    let copied = std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_mcp-http-transport")).arg(&program).status().unwrap();
+    assert!(copied.success());
     program
 }
 

@@ -4,6 +4,8 @@ DIST := target/dist
 TOOLS := target/tools
 STATIC := target/$(TARGET)/release/mcp-http-transport
 FUZZ_SECONDS ?= 600
+# `tls` makes `connect` speak https, and the binary larger.
+DIST_FEATURES ?=
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2
 
@@ -16,7 +18,7 @@ endif
 .PHONY: static dist packages not-unix deny proxies fuzz
 
 static:
-	RUSTFLAGS='$(STATIC_FLAGS)' $(CARGO) build --release --locked --target $(TARGET)
+	RUSTFLAGS='$(STATIC_FLAGS)' $(CARGO) build --release --locked --target $(TARGET) --features "$(DIST_FEATURES)"
 
 dist: static ## tarball, wheel, npm package, image folder and SHA256SUMS in target/dist (Rust, Python 3; 2 min)
 	rm -rf $(DIST)

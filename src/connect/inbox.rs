@@ -193,13 +193,15 @@ impl<S: Source> Inbox<S> {
         let mut seen = 0;
         loop {
             let ahead = &self.buffer[self.start..];
+            // What does not begin like an answer must not be waited for until the limit, and httparse would pass over line ends before it.
+            if !b"HTTP/".starts_with(&ahead[..ahead.len().min(5)]) {
+                return Err(malformed("it does not speak HTTP/1.1"));
+            }
             if let Some(at) = ahead[seen..].windows(4).position(|four| four == b"\r\n\r\n") {
                 return Ok(seen + at + 4);
             }
-            // What does not begin like an answer must not be waited for until the limit.
-            let begin = &ahead[..ahead.len().min(5)];
-            if !b"HTTP/".starts_with(begin) || ahead.len() >= HEAD {
-                return Err(malformed(if ahead.len() >= HEAD { "its headers are too long" } else { "it does not speak HTTP/1.1" }));
+            if ahead.len() >= HEAD {
+                return Err(malformed("its headers are too long"));
             }
             seen = ahead.len().saturating_sub(3);
             if self.fill(deadline)? == 0 {

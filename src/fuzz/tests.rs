@@ -56,7 +56,7 @@ fn http1_keeps_its_property() {
         " ",
         ":",
     ];
-    feed(http1, 20_000, &parts);
+    feed(http1, 5_000, &parts);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn message_keeps_its_property() {
         " ",
         "\"é\":1",
     ];
-    feed(message, 20_000, &parts);
+    feed(message, 10_000, &parts);
     // The shapes that random parts seldom make.
     for id in ["", "\"id\":1,", "\"id\":\"x\"\n,", "\"id\":null,"] {
         for rest in ["\"method\":\"m\"", "\"method\":\"m\",\"params\":{}", "\"result\":1", "\"error\":{}"] {
@@ -96,21 +96,21 @@ fn message_keeps_its_property() {
 
 #[test]
 fn lines_keep_their_property() {
-    feed(lines, 20_000, &["\n", "\r\n", "\r", "a", "{}", "é", "12345678", "1234567890123456", "\n\n"]);
+    feed(lines, 10_000, &["\n", "\r\n", "\r", "a", "{}", "é", "12345678", "1234567890123456", "\n\n"]);
 }
 
 #[test]
 fn dotenv_keeps_its_property() {
     let parts =
         ["MCP_LOG=", "MCP_BUILD=", "export ", "MCP_HTTP_TOKEN=\"", "'", "\"", "\\", "\n", "\r\n", "#", " #", " ", "$", "\\n", "=", "é"];
-    feed(dotenv, 20_000, &parts);
+    feed(dotenv, 10_000, &parts);
 }
 
 #[cfg(feature = "run")]
 #[test]
 fn glob_keeps_its_property() {
     let parts = ["*", "**", "/", "**/", "/**", "?", "[a-c]", "[!a]", "[", "]", "\\", "a", "b", "c", "ab", "!", "#", " ", "\n", "\n", "\n"];
-    feed(glob, 60_000, &parts);
+    feed(glob, 20_000, &parts);
 }
 
 #[cfg(feature = "run")]
@@ -133,7 +133,7 @@ fn events_keep_their_property() {
         "12345678",
         "\0",
     ];
-    feed(events, 20_000, &parts);
+    feed(events, 10_000, &parts);
 }
 
 #[cfg(feature = "run")]
@@ -156,7 +156,7 @@ fn answers_keep_their_property() {
         "0",
         ":",
     ];
-    feed(answers, 20_000, &parts);
+    feed(answers, 5_000, &parts);
 }
 
 #[cfg(feature = "run")]
@@ -187,10 +187,10 @@ fn urls_keep_their_property() {
         "é",
         "=",
     ];
-    feed(url, 40_000, &parts);
+    feed(url, 10_000, &parts);
 }
 
 #[test]
 fn base64_keeps_its_property() {
-    feed(base64, 20_000, &["Zm9v", "Zg==", "Zm8=", "=", "A", "/", "+", "-", "\n"]);
+    feed(base64, 10_000, &["Zm9v", "Zg==", "Zm8=", "=", "A", "/", "+", "-", "\n"]);
 }

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::group::{CLOSE_STDIN_WAIT, Group};
 use super::parts::unavailable;
 use super::process::{Permit, Process, Wire};
+use super::stateless::not_spoken;
 use super::{Hold, HoldSettings};
 use crate::child::{Child, CommandLine, Ladder, Spawner, is_text_busy};
 use crate::error::{Error, Result};
@@ -177,7 +178,7 @@ fn start(hold: &Arc<Hold>, group: &Arc<Group>, kid: u64) {
         let most = hold.settings.max_children;
         let why = format!("all {most} servers are in use (--max-children)");
         return group.with(|core, now| {
-            core.refuse_all(&unavailable(&why));
+            core.refuse_all(&if core.is_probing() { not_spoken() } else { unavailable(&why) });
             core.start_failed(kid, why, String::new(), false, now);
         });
     }

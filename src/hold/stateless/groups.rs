@@ -1,10 +1,14 @@
 //! Which groups serve stateless requests: one that all share, and a few more for the moments in which several want to hear log messages.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 
 use super::super::core::Core;
 use super::super::group::Group;
+use super::super::parts::unavailable;
 use super::super::{Hold, State};
+use super::not_spoken;
+use crate::rpc_error::RpcError;
 
 /// Groups for further requests that want log messages. Still more hear none.
 const MAX_FURTHER: usize = 4;
@@ -21,17 +25,17 @@ pub(in crate::hold) struct Groups {
 }
 
 impl Hold {
-    /// The group that stateless requests share; none where the server is known not to serve them, or is being stopped.
-    pub(super) fn stateless_group(&self) -> Option<Arc<Group>> {
+    /// The group that stateless requests share.
+    pub(super) fn stateless_group(&self) -> Result<Arc<Group>, RpcError> {
         let mut state = self.stateless_state()?;
         if let Some(group) = &state.stateless.shared {
-            return Some(Arc::clone(group));
+            return Ok(Arc::clone(group));
         }
         let group = self.new_stateless(&mut state);
         state.stateless.shared = Some(Arc::clone(&group));
         drop(state);
         self.brief(&group);
-        Some(group)
+        Ok(group)
     }
 
     pub(super) fn further_groups(&self) -> Vec<Arc<Group>> {
@@ -40,7 +44,7 @@ impl Hold {
 
     /// One more of these, if there is to be one.
     pub(super) fn new_further_group(&self) -> Option<Arc<Group>> {
-        let mut state = self.stateless_state().filter(|state| state.stateless.further.len() < MAX_FURTHER)?;
+        let mut state = self.stateless_state().ok().filter(|state| state.stateless.further.len() < MAX_FURTHER && !self.settings.shared)?;
         let group = self.new_stateless(&mut state);
         state.stateless.further.push(Arc::clone(&group));
         drop(state);
@@ -48,9 +52,17 @@ impl Hold {
         Some(group)
     }
 
-    fn stateless_state(&self) -> Option<std::sync::MutexGuard<'_, State>> {
-        let live = self.live.load(std::sync::atomic::Ordering::Acquire);
-        Some(self.lock()).filter(|state| !state.is_stopping && state.stateless.legacy.is_none_or(|save| save < live))
+    /// The error where the server is known to serve no stateless requests, or is to do so no more.
+    fn stateless_state(&self) -> Result<MutexGuard<'_, State>, RpcError> {
+        let live = self.live.load(Ordering::Acquire);
+        let state = self.lock();
+        if state.is_stopping {
+            return Err(unavailable("the server is being stopped"));
+        }
+        let is_legacy = state.stateless.legacy.is_some_and(|save| save >= live);
+        // With --shared there may be no second child beside the one that sessions have: clients can do with that.
+        let is_taken = self.settings.shared && state.shared.is_some() && state.stateless.shared.is_none();
+        if is_legacy || is_taken { Err(not_spoken()) } else { Ok(state) }
     }
 
     fn new_stateless(&self, state: &mut State) -> Arc<Group> {
@@ -62,12 +74,13 @@ impl Hold {
     /// The group's child, which has the code of `save`, serves no stateless requests. The next session may have it.
     pub(in crate::hold) fn found_legacy(&self, group: &Arc<Group>, save: u64, is_there: bool) {
         let mut state = self.lock();
-        let is_current = save >= self.live.load(std::sync::atomic::Ordering::Acquire);
+        let is_current = save >= self.live.load(Ordering::Acquire);
+        let is_taken = self.settings.shared && state.shared.is_some();
         let groups = &mut state.stateless;
         groups.legacy = groups.legacy.max(Some(save));
         groups.shared.take_if(|shared| Arc::ptr_eq(shared, group));
         groups.further.retain(|other| !Arc::ptr_eq(other, group));
-        if is_there && is_current && groups.spare.is_none() {
+        if is_there && is_current && !is_taken && groups.spare.is_none() {
             groups.spare = Some(Arc::clone(group));
             return;
         }

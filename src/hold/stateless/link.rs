@@ -50,10 +50,11 @@ impl Requests {
             strip_log_level(&mut message);
         }
         let group = self.hold.stateless_group();
-        let Some((group, seat)) = group.and_then(|group| self.seat(&group).map(|seat| (group, seat))) else {
-            return drop(outlet.offer(Message::error(Some(message.id()), &not_spoken())));
-        };
-        group.with(|core, now| core.stateless_request(seat, message, outlet, need, now));
+        match group.and_then(|group| self.seat(&group).map(|seat| (group, seat)).ok_or_else(not_spoken)) {
+            Ok((group, seat)) => group.with(|core, now| core.stateless_request(seat, message, outlet, need, now)),
+            // A client that is gone needs no answer.
+            Err(refusal) => drop(outlet.offer(Message::error(Some(message.id()), &refusal))),
+        }
     }
 
     /// A request that wants log messages goes where no other such is: to the child that all share, or to one of its own. Where there is none the
@@ -61,7 +62,7 @@ impl Requests {
     fn loud(&self, message: Message, outlet: &Arc<dyn Outlet>, need: u64) -> Option<Message> {
         let mut message = Some(message);
         let further = self.hold.further_groups().into_iter().chain(std::iter::once_with(|| self.hold.new_further_group()).flatten());
-        for group in self.hold.stateless_group().into_iter().chain(further) {
+        for group in self.hold.stateless_group().ok().into_iter().chain(further) {
             let Some(seat) = self.seat(&group) else { continue };
             group.with(|core, now| {
                 if !core.has_loud_call() {

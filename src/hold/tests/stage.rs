@@ -131,6 +131,14 @@ impl Stage {
         self.say(client, &format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"t{id}"}}}}"#), need);
     }
 
+    /// A stateless call.
+    pub(super) fn stateless(&mut self, (seat, mailbox): &(u64, Arc<Mailbox>), id: u64, need: u64) {
+        let outlet: Arc<dyn Outlet> = Arc::clone(mailbox) as _;
+        let message = Message::request(&id.to_string(), "tools/call", Some(&format!("{{\"name\":\"t{id}\"}}")));
+        self.core.stateless_request(*seat, message, &outlet, need, self.now);
+        self.act();
+    }
+
     pub(super) fn initialize(&mut self, client: &(u64, Arc<Mailbox>)) {
         self.say(client, r#"{"jsonrpc":"2.0","id":"init","method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#, 0);
     }

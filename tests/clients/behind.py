@@ -7,10 +7,7 @@ is on its way while the new server still starts. Nothing here depends on how fas
 import re
 import shutil
 import signal
-import socket
-import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -27,7 +24,6 @@ from kit import (
     Result,
     Server,
     converse,
-    environment,
     need,
     python_client,
     remote_command,
@@ -68,12 +64,15 @@ class Front:
         if "--port" in self.command:  # the same one after a restart
             self.command[self.command.index("--port") + 1] = str(self.server.port)
 
-    def restart(self, how):
-        """Another front process in the place of this one."""
+    def stop(self, how):
         process = self.server.process
         process.child.send_signal(how)
         process.child.wait(30)
         process.kill()
+
+    def restart(self, how):
+        """Another process in the place of this one, on the same port."""
+        self.stop(how)
         self.start()
 
     def starts(self):
@@ -207,6 +206,7 @@ def reloads(front, client, ok):
     def call(**more):
         return client.tell("call", tool="version", **more)["text"]
 
+    need(not client.tell("initialize")["modern"], "the server speaks legacy only, and so must the client")
     need(re.fullmatch(r"version 1, process \d+", call()), "the first version")
     for _ in range(4):
         tools = client.tell("tools")
@@ -372,47 +372,45 @@ class Direct(Front):
         self.start()
 
 
-def restarts(tool, arguments, expected):
-    """The whole process is replaced between two calls, told to end and killed; ids outlive it (MCP_STATE_KEY)."""
+def restarts(come_back, gap, tool, arguments, expected):
+    """The whole process is replaced between two calls, told to end and killed; ids outlive it (MCP_STATE_KEY). Who must
+    `come_back` (HTTP+SSE) may fail at calls until then. With a `gap`, a call made while there is no server fails, and
+    the next is answered."""
 
     def story(front, client, ok):
         def call():
             text = client.tell("call", tool=tool, arguments=arguments)["text"]
             need(re.fullmatch(expected, text), f"answered {text!r}")
 
+        def call_when_back():
+            deadline = time.monotonic() + STEP_DEADLINE
+            while True:
+                try:
+                    return call()
+                except Failure:
+                    if client.broken or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.2)
+
+        again = call_when_back if come_back else call
         call()
         client.tell("tools")
         for how in (signal.SIGTERM, signal.SIGKILL):
             front.restart(how)
-            call()
+            again()
             client.tell("tools")
             ok(f"goes on after {how.name}")
-
-    return story
-
-
-def reconnects(tool, arguments, expected):
-    """The same over HTTP+SSE, whose clients come back after a while: a call until then may fail, and must fail at once."""
-
-    def story(front, client, ok):
-        def call():
-            text = client.tell("call", tool=tool, arguments=arguments)["text"]
-            need(re.fullmatch(expected, text), f"answered {text!r}")
-
-        call()
-        for how in (signal.SIGTERM, signal.SIGKILL):
-            front.restart(how)
-            deadline, tries = time.monotonic() + STEP_DEADLINE, 0
-            while True:
-                try:
-                    call()
-                    break
-                except Failure:
-                    tries += 1
-                    need(not client.broken and time.monotonic() < deadline, f"not back after {tries} tries")
-                    time.sleep(0.2)
-            client.tell("tools")
-            ok(f"is back after {how.name}")
+        if gap:
+            front.stop(signal.SIGTERM)
+            try:
+                call()
+            except Failure as failure:
+                need(not client.broken, f"a call in the gap broke the client: {failure}")
+            else:
+                raise Failure("there is an answer, but no server")
+            front.start()
+            again()
+            ok("goes on after a call in the gap")
 
     return story
 
@@ -455,17 +453,17 @@ def cases(binary):
         name = f"the demo behind run, {label}"
         yield name, lambda n=name, p=program, t=transport, r=remote: demo(n, binary, t, r, p)
 
-    # Python's clients of HTTP+SSE do not come back by themselves (their stream ends for good).
+    # Python's clients do not outlive a call in the gap, and their HTTP+SSE ends for good with its stream.
     for label, program, transport, remote in CLIENTS:
-        sse = transport == "sse" or "/sse" in (remote or ())
-        if transport == "stdio" or transport == "sse" and "python" in label:
+        sse, python = transport == "sse" or "/sse" in (remote or ()), "python" in label
+        if transport == "stdio" or sse and python:
             continue
-        story = reconnects if sse else restarts
-        version, echo = ("version", {}, r"version 1, process \d+"), ("echo", {"message": "still"}, "still")
+        still = restarts(sse, not python, "version", {}, r"version 1, process \d+")
         name = f"run is restarted, {label}"
-        yield name, lambda n=name, p=program, t=transport, r=remote, s=story(*version): told(n, binary, plain, t, r, p, s)
+        yield name, lambda n=name, p=program, t=transport, r=remote, s=still: told(n, binary, plain, t, r, p, s)
+        still = restarts(sse, not python, "echo", {"message": "still"}, "still")
         name = f"the demo is restarted, {label}"
-        yield name, lambda n=name, p=program, t=transport, r=remote, s=story(*echo): told(n, binary, None, t, r, p, s, Direct)
+        yield name, lambda n=name, p=program, t=transport, r=remote, s=still: told(n, binary, None, t, r, p, s, Direct)
 
     servers = [
         ("FastMCP of mcp 1.30.0", [INSTALLED / "mcp-1.30.0" / "bin" / "python", SERVERS / "sdk.py"], Sdk),

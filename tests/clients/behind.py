@@ -7,10 +7,7 @@ is on its way while the new server still starts. Nothing here depends on how fas
 import re
 import shutil
 import signal
-import socket
-import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -27,7 +24,6 @@ from kit import (
     Result,
     Server,
     converse,
-    environment,
     need,
     python_client,
     remote_command,
@@ -35,6 +31,7 @@ from kit import (
 )
 
 SERVERS = HERE / "servers"
+KEY = "ab" * 32  # of session ids, as a person would set it
 EVERYTHING = NODE / "node_modules" / "@modelcontextprotocol" / "server-everything" / "dist" / "index.js"
 
 
@@ -48,7 +45,7 @@ def wait(holds, what, seconds=STEP_DEADLINE):
 class Front:
     """`run` before a server whose start is held back: started by its client (stdio), or by us (http)."""
 
-    def __init__(self, binary, name, command, http, port=0):
+    def __init__(self, binary, name, command, http):
         self.binary, self.place, self.state = binary, *directories(name)
         self.version_file = self.place / "version.txt"
         self.version_file.write_text("1")
@@ -56,14 +53,27 @@ class Front:
         gate = [sys.executable, SERVERS / "gate.py", self.version_file, self.state, *command]
         # A hold as long as anything here may take, since the driver decides when a server has started.
         run = ["run", "--hold", "80s", "--start-timeout", "80s", "--watch", self.version_file]
-        transport = ["--http", "--port", str(port)] if http else []
+        transport = ["--http", "--port", "0"] if http else []
         self.command = [str(word) for word in [binary, *run, *transport, "--", *gate]]
         self.server = None
         if http:
             self.start()
 
     def start(self):
-        self.server = Server(self.command, cwd=self.place, MCP_STATE_KEY="ab" * 32)
+        self.server = Server(self.command, cwd=self.place, MCP_STATE_KEY=KEY)
+        if "--port" in self.command:  # the same one after a restart
+            self.command[self.command.index("--port") + 1] = str(self.server.port)
+
+    def stop(self, how):
+        process = self.server.process
+        process.child.send_signal(how)
+        process.child.wait(30)
+        process.kill()
+
+    def restart(self, how):
+        """Another process in the place of this one, on the same port."""
+        self.stop(how)
+        self.start()
 
     def starts(self):
         log = self.state / "starts"
@@ -163,15 +173,15 @@ CLIENTS = [
 ]
 
 
-def told(name, binary, command, transport, remote, program, story, **more):
+def told(name, binary, command, transport, remote, program, story, front=None):
     """Runs `story(front, client, ok)`, in which `ok(label)` notes what held."""
-    results, front, client = [], None, None
+    results, make, front, client = [], front or Front, None, None
 
     def ok(label):
         results.append(Result(f"{name}: {label}"))
 
     try:
-        front = Front(binary, name, command, transport != "stdio", **more)
+        front = make(binary, name, command, transport != "stdio")
         client = Client(program, front.endpoint(transport, remote), cwd=front.place)
         story(front, client, ok)
         code = client.end()
@@ -196,6 +206,7 @@ def reloads(front, client, ok):
     def call(**more):
         return client.tell("call", tool="version", **more)["text"]
 
+    need(not client.tell("initialize")["modern"], "the server speaks legacy only, and so must the client")
     need(re.fullmatch(r"version 1, process \d+", call()), "the first version")
     for _ in range(4):
         tools = client.tell("tools")
@@ -220,6 +231,188 @@ def reloads(front, client, ok):
         asked.kill()
     need(client.tell("tools") == ["version", f"only_in_{front.version}"], "tools at the end")
     ok("the command reload")
+
+
+class Sdk:
+    """What servers/sdk.py calls the things that `both_ways` needs."""
+
+    subscribe = "test://thing"
+    version = "version", {}
+    steps = "steps", {"count": 3}
+    logs = None  # `steps` logs by itself
+    sample = "sample", {}
+    ask = "ask", {}
+    update = "update", {}
+    answer = "accept teal"
+
+    @staticmethod
+    def at(version, text):
+        return f"version {version}" in text
+
+    @staticmethod
+    def long(path):
+        return "until", {"path": str(path)}
+
+
+class Everything:
+    """The same of @modelcontextprotocol/server-everything."""
+
+    subscribe = "demo://resource/dynamic/text/1"
+    version = "get-env", {}
+    steps = "trigger-long-running-operation", {"duration": 0.3, "steps": 3}
+    logs = "toggle-simulated-logging", {}
+    sample = "trigger-sampling-request", {"prompt": "a sample, please"}
+    ask = "trigger-elicitation-request", {}
+    update = "toggle-subscriber-updates", {}
+    answer = "Name: Ada"
+
+    @staticmethod
+    def at(version, text):
+        return f'"TEST_VERSION": "{version}"' in text
+
+    @staticmethod
+    def long(path):
+        return "trigger-long-running-operation", {"duration": 5, "steps": 50}
+
+
+def both_ways(server, serial):
+    """Everything that goes from the client to the server and back, before a reload, across it, and after it. A `serial`
+    client reads nothing while a question to it is open (mcp 1.x), and so cannot call meanwhile."""
+
+    def story(front, client, ok):
+        def call(what, **more):
+            tool, arguments = what
+            return client.tell("call", tool=tool, arguments=arguments, **more)
+
+        def begin(what, **more):
+            tool, arguments = what
+            client.tell("begin", tool=tool, arguments=arguments, **more)
+
+        def all_of_it():
+            text = call(server.version)["text"]
+            need(server.at(front.version, text), f"version {front.version} answered {text!r}")
+            start = client.tell("position")
+            if server.logs:
+                call(server.logs)
+            data = call(server.steps)
+            need(data["progress"] == [1, 2, 3], f"progress: {data}")
+            client.tell("come", method="notifications/message", start=start)
+            data = call(server.sample)
+            need("a sample of teal" in data["text"] and data["asked"] == 1, f"sampling: {data}")
+            data = call(server.ask)
+            need(server.answer in data["text"] and data["asked"] == 1, f"elicitation: {data}")
+            start = client.tell("position")
+            call(server.update)
+            updates = client.tell("come", method="notifications/resources/updated", start=start)
+            need(all(update["uri"] == server.subscribe for update in updates), f"updates: {updates}")
+
+        def reload():
+            front.edit()
+            text = call(server.version, meanwhile=front.open_when_sent(client))["text"]
+            need(server.at(front.version, text), f"the first answer after the edit: {text!r}")
+
+        tools = client.tell("tools")
+        client.tell("level", level="debug")
+        client.tell("subscribe", uri=server.subscribe)
+        all_of_it()
+        ok("sampling, elicitation, progress, logging, subscription")
+
+        client.tell("hold")
+        begin(server.ask, wait="elicitation/create")
+        if serial:
+            front.edit()
+            front.open_gate()
+            front.log(client).said("reloaded in")
+        else:
+            reload()
+        client.tell("release")
+        text = client.tell("finish")
+        need(server.answer in text and (server is Everything or server.at(1, text)), f"the old server: {text!r}")
+        ok("a question that is open across the reload is answered to the server that asked")
+        all_of_it()
+        ok("level and subscription are the new server's too")
+
+        begin(server.long(front.state / "never"))
+        reload()
+        client.tell("abort")
+        if server is Sdk:
+            front.log(client).said("version 2 was cancelled")
+        ok("a call of the old server is cancelled")
+
+        end = front.state / "end"
+        begin(server.long(end))
+        reload()
+        client.tell("come", method="notifications/progress", start=client.tell("position"))
+        end.touch()
+        text = client.tell("finish")
+        need(server is Everything or server.at(3, text), f"the old server: {text!r}")
+        ok("a call reports progress across the reload, and ends")
+
+        all_of_it()
+        client.tell("unsubscribe", uri=server.subscribe)
+        start = client.tell("position")
+        call(server.update)
+        call(server.version)
+        updates = client.tell("come", method="notifications/resources/updated", count=0, start=start)
+        need(not updates, f"updates after unsubscribe: {updates}")
+        if server is Sdk:
+            need("only_in_1" in tools and "only_in_4" in client.tell("tools"), "tools at the end")
+            client.tell("come", method="notifications/tools/list_changed")
+        ok("the last version does it all, and forgets the subscription")
+
+    return story
+
+
+class Direct(Front):
+    """The demo without a front, to restart it."""
+
+    def __init__(self, binary, name, command, http):
+        self.place, self.state = directories(name)
+        self.command = [str(binary), "demo", "--http", "--port", "0"]
+        self.start()
+
+
+def restarts(come_back, gap, tool, arguments, expected):
+    """The whole process is replaced between two calls, told to end and killed; ids outlive it (MCP_STATE_KEY). Who must
+    `come_back` (HTTP+SSE) may fail at calls until then. With a `gap`, a call made while there is no server fails, and
+    the next is answered."""
+
+    def story(front, client, ok):
+        def call():
+            text = client.tell("call", tool=tool, arguments=arguments)["text"]
+            need(re.fullmatch(expected, text), f"answered {text!r}")
+
+        def call_when_back():
+            deadline = time.monotonic() + STEP_DEADLINE
+            while True:
+                try:
+                    return call()
+                except Failure:
+                    if client.broken or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.2)
+
+        again = call_when_back if come_back else call
+        call()
+        client.tell("tools")
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            front.restart(how)
+            again()
+            client.tell("tools")
+            ok(f"goes on after {how.name}")
+        if gap:
+            front.stop(signal.SIGTERM)
+            try:
+                call()
+            except Failure as failure:
+                need(not client.broken, f"a call in the gap broke the client: {failure}")
+            else:
+                raise Failure("there is an answer, but no server")
+            front.start()
+            again()
+            ok("goes on after a call in the gap")
+
+    return story
 
 
 def demo(name, binary, transport, remote, program):
@@ -259,3 +452,33 @@ def cases(binary):
         yield name, lambda n=name, p=program, t=transport, r=remote: told(n, binary, plain, t, r, p, reloads)
         name = f"the demo behind run, {label}"
         yield name, lambda n=name, p=program, t=transport, r=remote: demo(n, binary, t, r, p)
+
+    # Python's clients do not outlive a call in the gap, and their HTTP+SSE ends for good with its stream.
+    for label, program, transport, remote in CLIENTS:
+        sse, python = transport == "sse" or "/sse" in (remote or ()), "python" in label
+        if transport == "stdio" or sse and python:
+            continue
+        still = restarts(sse, not python, "version", {}, r"version 1, process \d+")
+        name = f"run is restarted, {label}"
+        yield name, lambda n=name, p=program, t=transport, r=remote, s=still: told(n, binary, plain, t, r, p, s)
+        still = restarts(sse, not python, "echo", {"message": "still"}, "still")
+        name = f"the demo is restarted, {label}"
+        yield name, lambda n=name, p=program, t=transport, r=remote, s=still: told(n, binary, None, t, r, p, s, Direct)
+
+    servers = [
+        ("FastMCP of mcp 1.30.0", [INSTALLED / "mcp-1.30.0" / "bin" / "python", SERVERS / "sdk.py"], Sdk),
+        ("MCPServer of mcp 2.3.0", [INSTALLED / "mcp-2.3.0" / "bin" / "python", SERVERS / "sdk.py"], Sdk),
+        ("server-everything", ["node", EVERYTHING], Everything),
+    ]
+    # Legacy clients, because it is the server that asks and logs, which the modern era does in another way.
+    speakers = [
+        ("python mcp 2.3.0 streamable", python_client("2.3.0", "--mode", "legacy"), "streamable", None),
+        ("python mcp 1.30.0 stdio", python_client("1.30.0"), "stdio", None),
+        ("typescript sdk 1.32.2 sse", typescript_client(), "sse", None),
+        ("mcp-remote http-first", typescript_client(), "remote", ("--transport http-first", "/mcp")),
+    ]
+    for server, command, names in servers:
+        for label, program, transport, remote in speakers:
+            name = f"{server}, {label}"
+            story = both_ways(names, serial="1.30.0" in label)
+            yield name, lambda n=name, c=command, p=program, t=transport, r=remote, s=story: told(n, binary, c, t, r, p, s)

@@ -228,9 +228,13 @@ const steps = {
   async call({ tool, arguments: args = {} }) {
     const start = wire.length;
     const asked = questions.length + prompts.length;
-    const progress = [];
-    const result = await client.callTool({ name: tool, arguments: args }, undefined, { onprogress: (p) => progress.push(p.progress) });
+    const result = await client.callTool({ name: tool, arguments: args }, undefined, { onprogress: () => {} });
     need(!result.isError, `${tool}: isError: ${show(result)}`);
+    // From the wire: the SDK calls onprogress a turn later than it takes an answer, and drops what both came with.
+    const token = sent("tools/call", start)[0].params._meta.progressToken;
+    const progress = received("notifications/progress", start)
+      .filter((m) => m.params.progressToken === token)
+      .map((m) => m.params.progress);
     return {
       text: result.content.map((block) => block.text ?? "").join(""),
       progress,

@@ -7,6 +7,9 @@ PORT ?= 3000
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 
 include tests/clients/clients.mk
+include tests/conformance/conformance.mk
+include packaging/packaging.mk
+include benches/benches.mk
 
 .PHONY: help run build check fmt clippy doc tidy deps test unit curl release size clean
 

@@ -51,6 +51,8 @@ pub(crate) struct Status {
     pub since: SystemTime,
     pub sessions: usize,
     pub children: usize,
+    /// Counts swaps, from 1.
+    pub generation: u64,
     pub live_since: Option<SystemTime>,
     pub last_error: Option<String>,
     /// The newest first.
@@ -173,6 +175,7 @@ fn status_json(status: &Status) -> Value {
         "since": seconds(status.since),
         "sessions": status.sessions,
         "children": status.children,
+        "generation": status.generation,
         "live_since": status.live_since.map(seconds),
         "last_error": status.last_error,
         "reloads": reloads,

@@ -1,7 +1,7 @@
 //! Driving a handler: each request becomes a call with a slot, each answer finds who asked, and a panic ends nothing but its call.
 
 mod complete;
-mod listen;
+pub(crate) mod listen;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,19 +31,22 @@ pub(crate) struct Dispatcher {
 
 impl Dispatcher {
     pub fn new(handler: Arc<dyn Handler>, limits: &Limits, workers: Workers) -> Dispatcher {
-        let bounds = Bounds {
-            calls: limits.calls,
-            calls_per_session: limits.calls_per_session,
-            waiting_calls: limits.waiting_calls,
-            waiting_bytes: limits.waiting_bytes,
-            asks: limits.asks,
-        };
-        let slots = Slots::new(bounds, workers);
+        let slots = Slots::new(bounds(limits), workers);
         Dispatcher { handler, slots, peers: Mutex::default(), listeners: Arc::default(), is_draining: AtomicBool::new(false) }
     }
 
     fn peers(&self) -> Vec<Arc<Peer>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+fn bounds(limits: &Limits) -> Bounds {
+    Bounds {
+        calls: limits.calls,
+        calls_per_session: limits.calls_per_session,
+        waiting_calls: limits.waiting_calls,
+        waiting_bytes: limits.waiting_bytes,
+        asks: limits.asks,
     }
 }
 
@@ -70,6 +73,7 @@ impl Back for Dispatcher {
             listeners,
             is_lasting,
             may_be_stateless: client.may_be_stateless,
+            was_stateless: AtomicBool::new(false),
             has_listened: AtomicBool::new(false),
         }))
     }
@@ -98,6 +102,8 @@ struct Driver {
     /// Whether the handler knows of the client, because it is more than one request.
     is_lasting: bool,
     may_be_stateless: bool,
+    /// There was a stateless request: where there was no `initialize`, that tells the version.
+    was_stateless: AtomicBool,
     has_listened: AtomicBool,
 }
 
@@ -118,7 +124,7 @@ impl Link for Driver {
     }
 
     fn version(&self) -> Option<Version> {
-        self.peer.facts().version
+        self.peer.facts().version.or_else(|| self.was_stateless.load(Ordering::Relaxed).then_some(Version::V2026_07_28))
     }
 
     fn is_busy(&self) -> bool {
@@ -189,6 +195,7 @@ impl Driver {
         }
         let claims = meta.claims()?;
         meta.check_version()?;
+        self.was_stateless.store(true, Ordering::Relaxed);
         stateless::check_method(&message.method())?;
         if message.method() == "subscriptions/listen" {
             self.listeners.check_room(self.peer.lane)?;
@@ -353,3 +360,6 @@ pub fn memory(handler: impl Handler) -> Connection {
     }
     ours
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,8 @@ const MOST_CANCELS: u32 = 3;
 /// Between two starts of a program that is still being written, and for how long in all.
 const BUSY_AGAIN: Duration = Duration::from_millis(50);
 const BUSY_LIMIT: Duration = Duration::from_secs(10);
+/// What changes so soon after a start may be the last words of the old server.
+const AFTERMATH: Duration = Duration::from_millis(500);
 
 enum Phase {
     Idle,
@@ -63,6 +65,9 @@ enum Phase {
     },
 }
 
+/// What changed, and how long after the beginning.
+type Window = Vec<(PathBuf, Duration)>;
+
 /// The machine. Feed it with inputs, do what it says.
 pub(crate) struct Machine {
     rules: Rules,
@@ -79,9 +84,12 @@ pub(crate) struct Machine {
     /// When the last change was noticed that is part of the present cycle; the one after is not.
     saved: Duration,
     last_change: Duration,
-    /// When the present build or start began, and what changed while it ran, and how long after that.
+    /// When the present build or start began, and what changed during the last of each, which is judged before the next cycle.
     began: Duration,
-    window: Vec<(PathBuf, Duration)>,
+    in_build: Option<Window>,
+    in_start: Option<Window>,
+    /// When the last cycle was over.
+    ended: Duration,
     cancels: u32,
     paused: bool,
     busy_since: Option<Duration>,
@@ -105,7 +113,9 @@ impl Machine {
             saved: Duration::ZERO,
             last_change: Duration::ZERO,
             began: Duration::ZERO,
-            window: Vec::new(),
+            in_build: None,
+            in_start: None,
+            ended: Duration::ZERO,
             cancels: 0,
             paused: false,
             busy_since: None,
@@ -175,22 +185,28 @@ impl Machine {
         if self.outputs.contains(&path) || in_build && self.rules.command.contains(&path) {
             return;
         }
+        let seen = (path.clone(), now.saturating_sub(self.began));
         match &mut self.phase {
             Phase::Building { cancelling } => {
-                self.window.push((path.clone(), now.saturating_sub(self.began)));
+                self.in_build.get_or_insert_default().push(seen);
                 if !*cancelling && self.cancels < MOST_CANCELS {
                     *cancelling = true;
                     self.cancels += 1;
                     todo.push(Action::CancelBuild);
                 }
             }
-            Phase::Built { .. } | Phase::Starting | Phase::Started { .. } => {
-                self.window.push((path.clone(), now.saturating_sub(self.began)));
+            Phase::Built { .. } => self.in_build.get_or_insert_default().push(seen),
+            Phase::Starting | Phase::Started { .. } => self.in_start.get_or_insert_default().push(seen),
+            Phase::Idle if self.in_start.is_some() && now.saturating_sub(self.ended) < AFTERMATH => {
+                self.in_start.get_or_insert_default().push(seen);
             }
             // Nothing of ours runs, so somebody else writes it.
             Phase::Idle | Phase::Pausing { .. } => {
                 self.by_build.acquit(&path);
                 self.by_start.acquit(&path);
+                if matches!(self.phase, Phase::Idle) {
+                    (self.in_build, self.in_start) = (None, None);
+                }
             }
             Phase::Settling { .. } | Phase::Busy { .. } => {}
         }
@@ -249,6 +265,7 @@ impl Machine {
             todo.push(Action::Verdict(self.standing.clone()));
             return;
         }
+        self.judge(todo);
         let pause = self.by_build.pause(&self.fresh).max(self.by_start.pause(&self.fresh));
         match pause.filter(|_| !self.wanted) {
             Some(pause) => {
@@ -267,7 +284,7 @@ impl Machine {
         self.due.append(&mut self.waiting);
         (self.wanted, self.saved, self.busy_since) = (false, self.last_change, None);
         if self.rules.build {
-            self.window.clear();
+            self.in_build = Some(Window::new());
             self.began = now;
             self.phase = Phase::Building { cancelling: false };
             todo.push(Action::Build);
@@ -277,15 +294,13 @@ impl Machine {
     }
 
     fn start(&mut self, now: Duration, todo: &mut Vec<Action>) {
-        self.window.clear();
+        self.in_start = Some(Window::new());
         self.began = now;
         self.phase = Phase::Starting;
         todo.push(Action::Start);
     }
 
     fn after_build(&mut self, now: Duration, built: Built, todo: &mut Vec<Action>) {
-        let found = self.by_build.close(&self.window, &self.triggers, &self.rules.named, self.paused);
-        self.ignore(found, todo);
         match built {
             Built::Good => {
                 self.cancels = 0;
@@ -316,16 +331,8 @@ impl Machine {
                     todo.push(Action::Wait(BUSY_AGAIN));
                 }
             }
-            Started::Live(_) => {
-                let found = self.by_start.close(&self.window, &self.triggers, &self.rules.named, self.paused);
-                self.ignore(found, todo);
-                self.finish(now, todo);
-            }
-            Started::Failed(failure) => {
-                let found = self.by_start.close(&self.window, &self.triggers, &self.rules.named, self.paused);
-                self.ignore(found, todo);
-                self.failed(now, failure, todo);
-            }
+            Started::Live(_) => self.finish(now, todo),
+            Started::Failed(failure) => self.failed(now, failure, todo),
         }
     }
 
@@ -345,7 +352,7 @@ impl Machine {
     }
 
     fn finish(&mut self, now: Duration, todo: &mut Vec<Action>) {
-        self.phase = Phase::Idle;
+        (self.phase, self.ended) = (Phase::Idle, now);
         if self.has_more() {
             self.settle(now, todo);
         } else {
@@ -359,14 +366,20 @@ impl Machine {
         }
     }
 
-    /// `found` is output. What it holds now is still taken in once: should a person have written it after all, no edit up to here is lost.
-    fn ignore(&mut self, found: BTreeSet<PathBuf>, todo: &mut Vec<Action>) {
-        if found.is_empty() {
-            return;
+    /// Finds out what is output, now that something has come of the last cycle. What it holds now is still taken in once: should a person have
+    /// written it after all, no edit up to here is lost.
+    fn judge(&mut self, todo: &mut Vec<Action>) {
+        let mut found = BTreeSet::new();
+        for (window, suspects) in [(self.in_build.take(), &mut self.by_build), (self.in_start.take(), &mut self.by_start)] {
+            if let Some(window) = window {
+                found.append(&mut suspects.close(&window, &self.triggers, &self.rules.named, self.paused));
+            }
         }
-        self.fresh.retain(|path| !found.contains(path));
-        self.wanted = true;
-        self.outputs.extend(found.iter().cloned());
-        todo.push(Action::Ignore(found.into_iter().collect()));
+        if !found.is_empty() {
+            self.fresh.retain(|path| !found.contains(path));
+            self.wanted = true;
+            self.outputs.extend(found.iter().cloned());
+            todo.push(Action::Ignore(found.into_iter().collect()));
+        }
     }
 }

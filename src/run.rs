@@ -146,7 +146,10 @@ fn say_what_is_watched(summary: &watch::Summary, named: usize, plan: &Plan) {
     match &plan.why_no_root {
         Some(why) => log::warn!("{why}{besides}"),
         None if roots.is_empty() => log::info!("watching {named} {} of the command", if named == 1 { "file" } else { "files" }),
-        None if summary.files == 0 => log::warn!("watching {}, where NO FILE counts{besides}: see --watch and --ext", roots.join(", ")),
+        None if summary.files == 0 => log::warn!(
+            "watching {}, where NO FILE COUNTS: nothing there has one of the extensions that count, or all is ignored; see --watch, --ext and --ignore{besides}",
+            roots.join(", ")
+        ),
         None => {
             log::info!("watching {}: {} {}{besides}", roots.join(", "), summary.files, if summary.files == 1 { "file" } else { "files" })
         }
@@ -194,6 +197,7 @@ impl Controlled for Front {
             since: self.since,
             sessions: hold.sessions,
             children: hold.children,
+            generation: hold.generation,
             live_since: hold.live_since,
             last_error: hold.last_error,
             reloads: self.reports.list().into_iter().map(|report| Past { at: report.at, live: report.live, text: report.text }).collect(),

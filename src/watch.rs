@@ -25,6 +25,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use glob::check as check_glob;
 pub(crate) use root::{Root, default_root};
 pub(crate) use stamp::Stamp;
 pub(crate) use thread::{Command, Event, Verdict, spawn};
@@ -53,6 +55,8 @@ const HOT_SHARE: u32 = 199;
 const FULL_SHARE: u32 = 49;
 /// A tree whose full look is quicker than this is looked at as a whole when a request asks.
 const QUICK: Duration = Duration::from_millis(1);
+/// So is one with so few files, whatever the last look took on a busy machine: their first edit must not be missed.
+const FEW: usize = 1000;
 /// What is output of the child or the build; beyond, nothing more is taken for it.
 const OUTPUT_LIMIT: usize = 4096;
 
@@ -204,7 +208,7 @@ impl Watcher {
 
     /// What a look on behalf of a waiting request should take in: the hot set, or everything when that costs next to nothing.
     pub(crate) fn quick_tier(&self) -> Tier {
-        if self.full_cost < QUICK { Tier::Full } else { Tier::Hot }
+        if self.files <= FEW || self.full_cost < QUICK { Tier::Full } else { Tier::Hot }
     }
 
     fn see(&mut self, now: Instant, tier: Tier) {

@@ -29,13 +29,13 @@ pub(super) fn reload(pid: Option<u32>, timeout: Duration) -> Result<u8> {
     Ok(u8::from(!outcome.live))
 }
 
-/// Prints what a front says about itself.
+/// Prints what a front says about itself; returns the exit status: 1 when the last save is not live.
 #[cfg(unix)]
-pub(super) fn status(pid: Option<u32>, json: bool) -> Result<()> {
+pub(super) fn status(pid: Option<u32>, json: bool) -> Result<u8> {
     let status = crate::control::find(pid)?.status;
     let text = if json { format!("{status}\n") } else { told(&status, SystemTime::now()) };
     say(&mut io::stdout(), &text);
-    Ok(())
+    Ok(u8::from(!status["last_error"].is_null()))
 }
 
 /// Lets a program reload itself while it is being worked on: call it on the first line of `main`.
@@ -123,7 +123,7 @@ pub(super) fn reload(_: Option<u32>, _: Duration) -> Result<u8> {
 }
 
 #[cfg(not(unix))]
-pub(super) fn status(_: Option<u32>, _: bool) -> Result<()> {
+pub(super) fn status(_: Option<u32>, _: bool) -> Result<u8> {
     Err(Error::usage(ELSEWHERE))
 }
 

@@ -108,6 +108,11 @@ fn ask(socket: &Path, request: &Value, patience: Duration) -> io::Result<Value> 
 }
 
 #[cfg(test)]
+pub(super) fn ask_for_tests(places: &[PathBuf]) -> Vec<Found> {
+    all(places)
+}
+
+#[cfg(test)]
 mod unit {
     use super::*;
 
@@ -130,9 +135,4 @@ mod unit {
         assert!(pid(Some(9), "/a").unwrap_err().starts_with("no front is running with --pid 9"));
         assert!(choose(Vec::new(), None, Path::new("/")).is_err_and(|error| error.is_usage()));
     }
-}
-
-#[cfg(test)]
-pub(super) fn ask_for_tests(places: &[PathBuf]) -> Vec<Found> {
-    all(places)
 }

@@ -19,6 +19,7 @@ impl Controlled for Canned {
             since: UNIX_EPOCH,
             sessions: 1,
             children: 2,
+            generation: 3,
             live_since: None,
             last_error: Some("e".to_owned()),
             reloads: vec![Past { at: UNIX_EPOCH, live: true, text: "reloaded in 3 ms".to_owned() }],

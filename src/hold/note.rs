@@ -27,12 +27,13 @@ impl Core {
             Verdict::Pending(Save { number, at }) => self.not_live = Some(NotLive { save: *number, at: *at, output: None }),
             Verdict::NotLive { save: Save { number, at }, output } => {
                 self.settled = self.settled.max(*number);
-                let not_live = NotLive { save: *number, at: *at, output: Some(output.as_str().into()) };
-                let is_known = self.not_live.as_ref().is_some_and(|known| known.save == *number && known.output.is_some());
+                // The same save's verdict may be said again, for who began to wait since: nobody is told twice.
+                let is_known = self.not_live.as_ref().is_some_and(|known| known.at == *at && known.output.is_some());
                 if !is_known {
+                    let not_live = NotLive { save: *number, at: *at, output: Some(output.as_str().into()) };
                     self.log_to_clients(&not_live);
+                    self.not_live = Some(not_live);
                 }
-                self.not_live = Some(not_live);
             }
         }
         self.settle(now);

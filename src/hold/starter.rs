@@ -193,9 +193,15 @@ fn start(hold: &Arc<Hold>, group: &Arc<Group>, kid: u64) {
     }
 }
 
+/// What a child is to have in its environment besides what it is given.
+pub(super) fn prepared(mut command: CommandLine, settings: &HoldSettings) -> CommandLine {
+    super::stateless::give_key(&mut command);
+    watched(command, settings)
+}
+
 /// Where files are watched Python writes no bytecode unless told to: it is matched by whole seconds and size, so that a quick edit of an imported
 /// module would run as the old code.
-pub(super) fn watched(mut command: CommandLine, settings: &HoldSettings) -> CommandLine {
+fn watched(mut command: CommandLine, settings: &HoldSettings) -> CommandLine {
     let name = "PYTHONDONTWRITEBYTECODE";
     let is_given = std::env::var_os(name).is_some() || command.env.iter().any(|(given, _)| given == name);
     if settings.watching && !is_given {

@@ -1,15 +1,17 @@
 //! Which files are output: written by the build or the server itself each time it runs, so that reloading for them would never end.
 //!
-//! A person who saves one file again and again while things run looks the same at first. So two runs in a row during which nothing but the same files
+//! A person who saves one file again and again while things run looks the same at first. So three runs in a row during which nothing but the same files
 //! changed only make them suspects; then comes a pause, longer than it took them to change, with nothing of ours running. Whoever works on them
-//! without us changes them in the pause too, or at another moment of each run, and is acquitted.
+//! without us changes them in the pause too, or at another moment of each run, and is acquitted. On a machine whose load makes every run different,
+//! more of them stand for their likeness.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Runs in a row before the pause.
-const RUNS: u32 = 2;
+/// Runs in a row before the pause: alike ones, and any.
+const RUNS: u32 = 3;
+const MANY_RUNS: u32 = 7;
 const LEAST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Two runs of a program write a file about as long after their start: an eighth more or less, and this.
@@ -18,8 +20,9 @@ const JITTER: Duration = Duration::from_millis(50);
 #[derive(Default)]
 pub(super) struct Suspects {
     files: BTreeSet<PathBuf>,
-    /// Runs in a row during which they changed, and nothing else.
+    /// Runs in a row during which they changed, and nothing else; and those of them that were alike.
     runs: u32,
+    alike: u32,
     /// How long after the start of the last run, and the longest.
     offset: Duration,
     longest: Duration,
@@ -33,9 +36,13 @@ impl Suspects {
         }
     }
 
+    fn is_due(&self) -> bool {
+        self.alike >= RUNS || self.runs >= MANY_RUNS
+    }
+
     /// How long to wait before the next run that only `fresh` would bring about.
     pub(super) fn pause(&self, fresh: &BTreeSet<PathBuf>) -> Option<Duration> {
-        let due = self.runs >= RUNS && !fresh.is_empty() && fresh.is_subset(&self.files);
+        let due = self.is_due() && !fresh.is_empty() && fresh.is_subset(&self.files);
         due.then(|| (self.longest * 2).clamp(LEAST_PAUSE, LONGEST_PAUSE))
     }
 
@@ -52,14 +59,19 @@ impl Suspects {
             *self = Suspects::default();
             return BTreeSet::new();
         };
-        let alike = offset.abs_diff(self.offset) <= self.offset / 8 + JITTER;
-        let same = self.runs > 0 && alike && !triggers.is_empty() && triggers.is_subset(&self.files) && changed == self.files;
-        if same && paused && self.runs >= RUNS {
+        let same = self.runs > 0 && !triggers.is_empty() && triggers.is_subset(&self.files) && changed == self.files;
+        let alike = same && offset.abs_diff(self.offset) <= self.offset / 8 + JITTER;
+        if same && paused && self.is_due() && (alike || self.runs >= MANY_RUNS) {
             *self = Suspects::default();
             return changed;
         }
-        let (runs, longest) = if same { (self.runs + 1, self.longest) } else { (1, Duration::ZERO) };
-        *self = Suspects { files: changed, runs, offset, longest: longest.max(offset) };
+        *self = Suspects {
+            files: changed,
+            runs: if same { self.runs + 1 } else { 1 },
+            alike: if alike { self.alike + 1 } else { 1 },
+            offset,
+            longest: if same { self.longest.max(offset) } else { offset },
+        };
         BTreeSet::new()
     }
 }

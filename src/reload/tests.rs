@@ -243,12 +243,12 @@ fn a_program_that_is_being_written_is_tried_again_until_it_is_whole() {
 }
 
 #[test]
-fn what_each_start_writes_is_output_after_three() {
+fn what_each_start_writes_is_output() {
     let mut stand = Stand::new(false);
     stand.changed("a.py");
-    for start in 0..2 {
+    for start in 0..3 {
         assert_eq!(stand.after(100).changed("state.json"), "");
-        assert_eq!(stand.after(50).live(), if start == 0 { "start" } else { "wait 500" });
+        assert_eq!(stand.after(50).live(), if start < 2 { "start" } else { "wait 500" });
     }
     assert_eq!(stand.tick(500), "start");
     assert_eq!(stand.after(110).changed("state.json"), "");
@@ -260,16 +260,37 @@ fn what_each_start_writes_is_output_after_three() {
 }
 
 #[test]
+fn what_the_old_server_writes_as_it_ends_is_output_too() {
+    let mut stand = Stand::new(false);
+    stand.changed("a.py");
+    for start in 0..3 {
+        assert_eq!(stand.after(100).live(), "LIVE");
+        assert_eq!(stand.after(80).changed("state.json"), if start < 2 { "pending, start" } else { "pending, wait 500" });
+    }
+    assert_eq!(stand.tick(500), "start");
+    assert_eq!(stand.after(100).live(), "LIVE");
+    assert_eq!(stand.after(80).changed("state.json"), "pending, ignore [\"state.json\"], start");
+    assert_eq!(stand.after(100).live(), "LIVE");
+    assert_eq!(stand.after(80).changed("state.json"), "");
+    // A person, later.
+    for _ in 0..9 {
+        assert_eq!(stand.after(700).changed("a.py"), "pending, start");
+        assert_eq!(stand.after(100).live(), "LIVE");
+    }
+}
+
+#[test]
 fn what_each_build_writes_is_output() {
     let mut stand = Stand::new(true);
     stand.changed("a.rs");
-    for build in 0..2 {
+    for build in 0..3 {
         assert_eq!(stand.after(1000).changed("gen.rs"), "cancel");
-        assert_eq!(stand.built(Built::Cancelled), if build == 0 { "build" } else { "wait 2000" });
+        assert_eq!(stand.built(Built::Cancelled), if build < 2 { "build" } else { "wait 2000" });
     }
     assert_eq!(stand.tick(2000), "build");
-    assert_eq!(stand.after(1100).changed("gen.rs"), "cancel");
-    assert_eq!(stand.built(Built::Cancelled), "ignore [\"gen.rs\"], build");
+    assert_eq!(stand.after(1100).changed("gen.rs"), "", "the fourth finishes");
+    assert_eq!(stand.built(Built::Good), "start");
+    assert_eq!(stand.live(), "ignore [\"gen.rs\"], build");
     assert_eq!(stand.after(1000).changed("gen.rs"), "");
     assert_eq!(stand.built(Built::Good), "start");
     assert_eq!(stand.live(), "LIVE");
@@ -281,10 +302,10 @@ fn a_person_who_saves_one_file_often_is_not_taken_for_output() {
     let mut stand = Stand::new(false);
     stand.changed("a.py");
     for _ in 0..10 {
-        stand.after(100).changed("a.py");
-        assert_eq!(stand.after(50).live(), "start");
-        stand.after(100).changed("a.py");
-        assert_eq!(stand.after(50).live(), "wait 500");
+        for start in 0..3 {
+            stand.after(100).changed("a.py");
+            assert_eq!(stand.after(50).live(), if start < 2 { "start" } else { "wait 500" });
+        }
         assert_eq!(stand.after(100).changed("a.py"), "start");
     }
     // At another moment of the run.

@@ -263,8 +263,9 @@ impl Work {
 
     fn started(&mut self, swapped: Swapped) -> Started {
         match swapped {
-            Swapped::Live { changes, .. } => {
+            Swapped::Live { took: swap, changes } => {
                 let took = self.cycle.1.elapsed();
+                log::debug!("of this, the new server took {} ms", swap.as_millis());
                 let changes = if changes.is_empty() { String::new() } else { format!(": {}", changes.join(" ")) };
                 let text = format!("reloaded in {} ms{changes}", took.as_millis());
                 log::info!("{text}");

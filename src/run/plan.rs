@@ -29,6 +29,9 @@ impl Plan {
     /// For `run`: COMMAND, with what is watched by default.
     pub(crate) fn of_command(run: &RunConfig, words: Vec<OsString>, cwd: &Path) -> Result<Plan> {
         let child_cwd = run.cwd.as_ref().map_or_else(|| cwd.to_path_buf(), |dir| cwd.join(dir));
+        if !child_cwd.is_dir() {
+            return Err(Error::setting("--cwd", child_cwd.display().to_string(), "a directory that exists"));
+        }
         let mut words = words.into_iter();
         let program = words.next().unwrap_or_default();
         let mut plan = Plan::new(run, CommandLine { program, args: words.collect(), cwd: child_cwd, env: Vec::new() }, cwd)?;

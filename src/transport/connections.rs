@@ -28,7 +28,7 @@ pub(crate) struct Entry {
     socket: Arc<TcpStream>,
     began: Instant,
     phase: AtomicU8,
-    /// Milliseconds between `began` and the beginning of the phase.
+    /// Nanoseconds between `began` and the beginning of the phase.
     since: AtomicU64,
     /// The event stream that it carries, and whether its client ever sent something.
     stream: OnceLock<(Arc<EventStream>, Arc<AtomicBool>)>,
@@ -151,7 +151,7 @@ impl Entry {
     }
 
     fn for_how_long(&self) -> Duration {
-        self.began.elapsed().saturating_sub(Duration::from_millis(self.since.load(Ordering::Relaxed)))
+        self.began.elapsed().saturating_sub(Duration::from_nanos(self.since.load(Ordering::Relaxed)))
     }
 
     fn is_stray(&self) -> bool {
@@ -162,7 +162,7 @@ impl Entry {
 impl Place {
     /// Notes what the connection does from now on.
     pub fn set(&self, phase: Phase) {
-        self.entry.since.store(self.entry.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.entry.since.store(self.entry.began.elapsed().as_nanos() as u64, Ordering::Relaxed);
         self.entry.phase.store(phase as u8, Ordering::Relaxed);
     }
 

@@ -99,7 +99,7 @@ impl<T: Baton> Relay<T> {
         lanes.retain(|lane| lane.strong_count() > 0);
         let all: Vec<_> = lanes.iter().filter_map(Weak::upgrade).collect();
         drop(lanes);
-        all.iter().fold(false, |had_call, lane| self.look_at(lane) || had_call)
+        all.iter().filter(|lane| self.look_at(lane)).count() > 0
     }
 
     fn look_at(&self, lane: &Arc<Lane<T>>) -> bool {

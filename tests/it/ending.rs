@@ -32,7 +32,6 @@ fn running_calls_are_waited_for_and_everything_new_is_refused() {
     assert!(session.event().is_none(), "the last chunk");
     assert!(session.http.is_closed() && kept.is_closed());
     stopper.join().unwrap();
-    assert!(std::net::TcpStream::connect(server.address).is_err(), "nobody listens any more");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod calls;
+mod connect;
 mod demo;
 mod ending;
 mod guard;
@@ -11,8 +12,11 @@ mod http;
 mod modern;
 mod mount;
 mod pitfalls;
+#[cfg(unix)]
+mod run;
 mod sse;
 mod stdio;
 mod streamable;
 mod support;
 mod survive;
+mod transcripts;

@@ -60,9 +60,10 @@ fn out_of_descriptors_the_listener_waits_and_goes_on() {
     // It waits in the system's queue until there is a descriptor for it.
     assert_eq!(posting.response().status, 202);
     assert_eq!(session.answer("1")["result"], json!({}), "who was there goes on");
-    for _ in 0..20 {
-        serves(address);
-    }
+    // More than there are descriptors for, at once: each waits for its turn, and none is closed for the next one.
+    let mut crowd: Vec<_> = (0..100).map(|_| Http::sending(address, request("GET", "/healthz", "Connection: close\r\n", ""))).collect();
+    assert!(crowd.iter_mut().all(|http| http.response().status == 200));
+    serves(address);
 }
 
 /// Out of threads a connection or a call is refused, and the rest goes on. The system bounds the threads of any user but root, so root starts the server

@@ -165,3 +165,15 @@ fn at_the_end_calls_may_finish_and_no_process_is_left() {
             .is_err()
     );
 }
+
+#[test]
+fn a_child_that_ended_while_it_waited_is_given_to_nobody() {
+    let front = front(json!({"name": "v1", "crash_at_start": true}));
+    front.hold.first_child();
+    until("it has ended", || !front.hold.is_ready());
+    front.edit(json!({"crash_at_start": false}));
+    let client = front.client();
+    assert_eq!(client.initialize()["result"]["serverInfo"]["name"], "v1", "not the front's own answer at the start timeout");
+    assert_eq!(client.version(), "v1");
+    assert!(front.hold.is_ready());
+}

@@ -113,7 +113,8 @@ impl Stage {
                     Act::Stop(process) => process.stop(Ladder { close_stdin_wait: Duration::ZERO, term_wait: Duration::ZERO }),
                     Act::Report(report) => self.reports.push(report),
                     Act::Wake(at) => self.wakes.push(at),
-                    Act::Quiet | Act::Over => {}
+                    Act::Ended { outlet, id } => outlet.ended(&id),
+                    Act::Legacy { .. } | Act::Quiet | Act::Over => {}
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The response to one POST: a plain answer when there is nothing else to say, an event stream from the first other message on.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,7 +22,6 @@ pub(crate) type Opener = Box<dyn FnOnce(EventBody) -> io::Result<JoinHandle<()>>
 
 /// The response to one POST; where the messages that belong to its requests go.
 pub(crate) struct Response {
-    this: Weak<Response>,
     era: Era,
     bounds: Bounds,
     keep_alive: Duration,
@@ -52,6 +51,7 @@ struct State {
     /// A stream that begins and waits for its writer.
     body: Option<EventBody>,
     writer: Option<JoinHandle<()>>,
+    is_opening: bool,
     /// Runs when the first answer is an error.
     at_failure: Option<Box<dyn FnOnce() + Send>>,
     is_waited_for: bool,
@@ -75,15 +75,7 @@ pub(crate) enum Ended {
 
 impl Response {
     pub(super) fn new(era: Era, bounds: Bounds, keep_alive: Duration, headers: Vec<Header>) -> Arc<Response> {
-        Arc::new_cyclic(|this| Response {
-            this: Weak::clone(this),
-            era,
-            bounds,
-            keep_alive,
-            headers,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        })
+        Arc::new(Response { era, bounds, keep_alive, headers, state: Mutex::default(), changed: Condvar::new() })
     }
 
     /// The first answer decides whether the session begins; if it does not, `give_up` runs, and the client is not told the session's id.
@@ -114,7 +106,7 @@ impl Response {
                 return Ended::Reply(Reply::Stream(body));
             }
             // Requests end one way or another: see the back.
-            if state.is_over() {
+            if state.is_over() && !state.is_opening {
                 break;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -129,6 +121,9 @@ impl Response {
         if let Some(give_up) = give_up {
             full.headers.retain(|header| !header.field.equiv("Mcp-Session-Id"));
             give_up();
+        }
+        if let Era::Modern { link } = &self.era {
+            link.close();
         }
         Ended::Reply(Reply::Full(full))
     }
@@ -172,12 +167,15 @@ impl Response {
             return Ok(());
         }
         let answered: Option<Box<str>> = is_answer.then(|| message.id().into());
-        let way = match &state.way {
-            Some(way) => way.clone(),
-            None => self.begin(&mut state)?,
+        let (way, begins) = match &state.way {
+            Some(way) => (way.clone(), false),
+            None => (self.begin(&mut state), true),
         };
         // A client that reads slowly may only delay its own messages.
         drop(state);
+        if begins {
+            self.open();
+        }
         let sent = match &way {
             Way::Line(lines, line) => {
                 lines.send(line, message, may_wait);
@@ -210,24 +208,17 @@ impl Response {
     }
 
     /// Begins the stream, with the answers that are there.
-    fn begin(&self, state: &mut State) -> Result<Way, Gone> {
+    fn begin(&self, state: &mut State) -> Way {
         let (stream, feed) = stream(self.bounds, self.keep_alive);
-        let this = Weak::clone(&self.this);
-        let at_end = move || this.upgrade().into_iter().for_each(|response| response.left());
+        // With the stream ends all that a stateless request was about, whoever ended it.
+        let link = match &self.era {
+            Era::Modern { link } => Some(Arc::clone(link)),
+            Era::Legacy { .. } => None,
+        };
+        let at_end = move || link.iter().for_each(|link| link.close());
         let mut body = EventBody::new(feed, Arc::new(true.into()), Box::new(at_end));
         self.headers.iter().for_each(|header| body.add(header.field.as_str().as_str(), header.value.as_str()));
-        match state.opener.take() {
-            Some(open) => match open(body) {
-                Ok(writer) => state.writer = Some(writer),
-                Err(error) => log::debug!("an event stream finds its client gone: {error}"),
-            },
-            None => {
-                state.body = Some(body);
-                if state.is_waited_for {
-                    self.changed.notify_all();
-                }
-            }
-        }
+        state.body = Some(body);
         let way = match &self.era {
             Era::Legacy { lines, link } => {
                 let primes = link.version().is_some_and(|version| version >= Version::V2025_11_25);
@@ -238,7 +229,29 @@ impl Response {
             Era::Modern { .. } => Way::Stream(stream),
         };
         state.way = Some(way.clone());
-        Ok(way)
+        way
+    }
+
+    /// Gives a stream that has begun to its writer. Not under the lock, which whoever sends needs.
+    fn open(&self) {
+        let mut state = self.lock();
+        if state.body.is_some() && state.is_waited_for {
+            self.changed.notify_all();
+        }
+        let Some(opener) = state.opener.take() else { return };
+        let Some(body) = state.body.take() else { return };
+        state.is_opening = true;
+        drop(state);
+        let opened = opener(body);
+        let mut state = self.lock();
+        match opened {
+            Ok(writer) => state.writer = Some(writer),
+            Err(error) => log::debug!("an event stream finds its client gone: {error}"),
+        }
+        state.is_opening = false;
+        if state.is_waited_for {
+            self.changed.notify_all();
+        }
     }
 
     /// All of it in one answer.
@@ -288,14 +301,6 @@ fn status(answer: &Message) -> u16 {
     }
 }
 
-impl Drop for Response {
-    fn drop(&mut self) {
-        if let Era::Modern { link } = &self.era {
-            link.close();
-        }
-    }
-}
-
 impl Outlet for Response {
     fn send(&self, message: Message) -> Result<(), Gone> {
         self.put(message, true)
@@ -312,12 +317,13 @@ impl Outlet for Response {
         }
         let mut state = self.lock();
         let way = match &state.way {
-            Some(way) => Ok(way.clone()),
+            Some(way) => way.clone(),
             None if state.is_over() => return,
             None => self.begin(&mut state),
         };
         drop(state);
-        if let Ok(Way::Line(lines, line)) = way {
+        self.open();
+        if let Way::Line(lines, line) = way {
             lines.close_stream(&line);
         }
     }

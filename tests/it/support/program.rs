@@ -45,7 +45,8 @@ impl Program {
         Program::start(Command::new(env!("CARGO_BIN_EXE_mcp-http-transport")).args(arguments).envs(variables.iter().copied()))
     }
 
-    fn start(command: &mut Command) -> Program {
+    /// A command of a test's own making.
+    pub(crate) fn start(command: &mut Command) -> Program {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MCP_") && name != "MCP_TEST_SERVER") {
             command.env_remove(name);
         }

@@ -1,0 +1,139 @@
+//! Files and servers that make it hard.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use serde_json::json;
+
+use super::{Bench, Client};
+use crate::support::eventually;
+
+#[test]
+fn a_program_that_is_half_written_is_started_when_it_is_whole() {
+    let bench = Bench::new();
+    let script = |name: &str| format!("#!/bin/sh\n# {}\nexec python3 child.py {name}\n", "x".repeat(5000));
+    bench.write("other.json", r#"{"name":"two","tools":["add"]}"#);
+    bench.script("server", &script("server.json"));
+    let mut client = Client::new(bench.start(&[], &["./server"]));
+    client.initialize();
+    assert_eq!(client.version(), "one");
+    let text = script("other.json");
+    let mut file = OpenOptions::new().write(true).truncate(true).mode(0o755).open(bench.path("server")).unwrap();
+    for part in text.as_bytes().chunks(1000) {
+        file.write_all(part).unwrap();
+        file.flush().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(60));
+    }
+    // Whole, and still open for writing: it cannot be executed.
+    let id = client.send("tools/call", r#"{"name":"add","arguments":{}}"#);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    drop(file);
+    assert_eq!(super::texts(&client.program.answer(&id)), ["two"], "neither a note nor the old version");
+}
+
+#[test]
+fn what_the_server_writes_at_each_start_is_output() {
+    let bench = Bench::new();
+    let trace = bench.path("trace.json");
+    bench.edit("one", &["add"], json!({"trace": trace}));
+    let mut client = bench.run(&["--hold", "0"]);
+    client.initialize();
+    bench.edit("two", &["add"], json!({"trace": trace}));
+    let said = client.program.stderr("is output");
+    assert!(said.contains("trace.json"), "{said}");
+    client.program.stderr("reloaded in ");
+    let starts = || fs::read_to_string(&trace).unwrap().lines().filter(|line| line.ends_with(" start")).count();
+    let before = starts();
+    assert_eq!(bench.ask(&["reload"]).0, Some(0));
+    assert_eq!(bench.ask(&["reload"]).0, Some(0));
+    assert!(starts() <= before + 3, "it goes on starting");
+    bench.edit("three", &["add"], json!({}));
+    eventually("the new version answers", || client.call("add", json!({}))[0] == "three");
+}
+
+#[test]
+fn one_file_saved_often_is_not_output() {
+    let bench = Bench::new();
+    bench.write("part.py", "");
+    let mut client = bench.run(&["--hold", "0"]);
+    client.initialize();
+    for round in 0..40 {
+        bench.write("part.py", &format!("# {round}\n"));
+        std::thread::sleep(std::time::Duration::from_millis(30));
+    }
+    bench.write("part.py", "# the last\n");
+    assert_eq!(bench.ask(&["reload"]).0, Some(0));
+    let first = client.call("pid", json!({}));
+    bench.write("part.py", "# one more\n");
+    eventually("a change of it counts", || client.call("pid", json!({})) != first);
+}
+
+#[test]
+fn a_directory_that_disappears_and_comes_back_is_watched_again() {
+    let bench = Bench::new();
+    bench.write("src/value.py", "1");
+    let mut client = bench.run(&["--watch", "src", "--hold", "0"]);
+    client.initialize();
+    let mut last = client.call("pid", json!({}));
+    fs::rename(bench.path("src"), bench.path("away")).unwrap();
+    client.program.stderr("is gone");
+    fs::create_dir(bench.path("src")).unwrap();
+    for content in ["2", "3"] {
+        bench.write("src/value.py", content);
+        eventually("reloaded", || client.call("pid", json!({})) != last);
+        last = client.call("pid", json!({}));
+    }
+}
+
+#[test]
+fn what_it_watches_is_said_and_loudly_when_that_is_nothing() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("empty")).unwrap();
+    let client = bench.run(&["--watch", "empty"]);
+    assert!(client.program.stderr("watching ").contains("NO FILE COUNTS"));
+    let client = bench.run(&[]);
+    assert!(client.program.stderr("watching ").contains(": 2 files"));
+    // Where a desktop client starts it.
+    let child = bench.path("child.py");
+    let mut command = bench.command(&["run", "--", "python3", child.to_str().unwrap(), bench.path("server.json").to_str().unwrap()]);
+    command.current_dir("/");
+    let mut client = Client::new(crate::support::Program::start(&mut command));
+    assert_eq!(client.initialize()["serverInfo"]["name"], "one");
+    bench.edit("two", &["add"], json!({}));
+    assert_eq!(client.version(), "two");
+}
+
+#[test]
+fn the_environment_file_is_read_again() {
+    let bench = Bench::new();
+    bench.write("vars.conf", "GIVEN=first\nMCP_THEIRS=1\n");
+    let mut client = bench.run(&["--env-file", "vars.conf", "--env", "OTHER=x"]);
+    client.initialize();
+    assert_eq!(client.call("env", json!({"name": "GIVEN"})), ["first"]);
+    assert_eq!(client.call("env", json!({"name": "OTHER"})), ["x"]);
+    assert_eq!(client.call("env", json!({"name": "PYTHONDONTWRITEBYTECODE"})), ["1"]);
+    assert_eq!(client.call("env", json!({"name": "MCP_FRONT_CHILD"})), ["1"]);
+    bench.write("vars.conf", "GIVEN=second\n");
+    assert_eq!(client.call("env", json!({"name": "GIVEN"})), ["second"]);
+}
+
+#[test]
+fn a_lock_that_only_one_can_hold() {
+    let bench = Bench::new();
+    let lock = bench.path("lock.tmp");
+    bench.edit("one", &["add"], json!({"lock": lock}));
+    let mut client = bench.run(&["--stop-first"]);
+    client.initialize();
+    for name in ["two", "three"] {
+        bench.edit(name, &["add"], json!({"lock": lock}));
+        assert_eq!(client.version(), name);
+    }
+    // Without the flag it finds out by itself.
+    client.program.close_stdin();
+    client.program.wait();
+    let mut client = bench.run(&[]);
+    client.initialize();
+    bench.edit("four", &["add"], json!({"lock": lock}));
+    assert_eq!(client.version(), "four");
+}

@@ -10,11 +10,9 @@
 //! nothing to see.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread::{self, Thread};
 use std::time::Duration;
-
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(4);
@@ -35,9 +33,8 @@ pub(crate) struct Relay<T> {
     /// The system had no thread for the last connection that needed one.
     is_short: AtomicBool,
     is_asleep: AtomicBool,
-    wake: Sender<()>,
-    woken: Receiver<()>,
-    start: Once,
+    /// The thread that looks; none when the system had none for it.
+    looker: OnceLock<Option<Thread>>,
 }
 
 /// Where one thread lays down its connection.
@@ -54,23 +51,30 @@ struct State<T> {
     relieved: u64,
 }
 
+impl<T> Relay<T> {
+    fn wake(&self) {
+        self.looker.get().into_iter().flatten().for_each(Thread::unpark);
+    }
+}
+
 impl<T: Baton> Relay<T> {
     /// Threads that take over get `stack` bytes of stack.
     pub fn new(stack: usize) -> Arc<Relay<T>> {
-        let (wake, woken) = bounded(1);
         let (is_short, is_asleep) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Relay { lanes: Mutex::default(), stack, is_short, is_asleep, wake, woken, start: Once::new() })
+        Arc::new(Relay { lanes: Mutex::default(), stack, is_short, is_asleep, looker: OnceLock::new() })
     }
 
     /// A lane for the thread that asks.
     pub fn lane(self: &Arc<Self>) -> Arc<Lane<T>> {
         let lane = Arc::new(Lane { state: Mutex::new(State { baton: None, call: 0, seen: 0, relieved: 0 }) });
         lock(&self.lanes).push(Arc::downgrade(&lane));
-        self.start.call_once(|| {
-            let (relay, woken) = (Arc::downgrade(self), self.woken.clone());
-            if let Err(error) = thread::Builder::new().name("http-relay".to_owned()).spawn(move || run(&relay, &woken)) {
-                log::error!("cannot start the thread that relieves busy connections: {error}");
-            }
+        self.looker.get_or_init(|| {
+            let relay = Arc::downgrade(self);
+            let started = thread::Builder::new().name("http-relay".to_owned()).spawn(move || run(&relay));
+            started
+                .map(|handle| handle.thread().clone())
+                .inspect_err(|error| log::error!("cannot start the thread that relieves busy connections: {error}"))
+                .ok()
         });
         lane
     }
@@ -83,8 +87,7 @@ impl<T: Baton> Relay<T> {
         drop(state);
         // Either this sees that the relay sleeps, or the relay, which looks once more before it does, sees the baton.
         if self.is_asleep.load(Ordering::SeqCst) && self.is_asleep.swap(false, Ordering::SeqCst) {
-            // Full means that it is being woken.
-            let _ = self.wake.try_send(());
+            self.wake();
         }
         work();
         lock(&lane.state).baton.take()
@@ -131,6 +134,12 @@ impl<T: Baton> Relay<T> {
     }
 }
 
+impl<T> Drop for Relay<T> {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
+
 impl<T> Lane<T> {
     /// The baton, if it still lies there for this call.
     fn take(&self, call: u64) -> Option<Box<T>> {
@@ -139,7 +148,7 @@ impl<T> Lane<T> {
     }
 }
 
-fn run<T: Baton>(relay: &Weak<Relay<T>>, woken: &Receiver<()>) {
+fn run<T: Baton>(relay: &Weak<Relay<T>>) {
     let mut quiet = 0;
     while let Some(alive) = relay.upgrade() {
         quiet = if alive.look() { 0 } else { quiet + 1 };
@@ -149,11 +158,11 @@ fn run<T: Baton>(relay: &Weak<Relay<T>>, woken: &Receiver<()>) {
             sleeps = !alive.look();
         }
         drop(alive);
-        let waited = if sleeps { woken.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { woken.recv_timeout(LOOK) };
-        match waited {
-            Ok(()) => quiet = 0,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+        if sleeps {
+            thread::park();
+            quiet = 0;
+        } else {
+            thread::park_timeout(LOOK);
         }
     }
 }
@@ -164,6 +173,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use crossbeam_channel::{Receiver, Sender, bounded};
+
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);

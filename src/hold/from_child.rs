@@ -199,6 +199,8 @@ impl Core {
             }
             "notifications/message" if self.stateless.is_some() => return self.stateless_log(number, message),
             "notifications/message" if self.is_shared => return self.shared_log(message),
+            // The front has confirmed the level already, and the child may not have come to it yet.
+            "notifications/message" if self.is_too_verbose(&message) => return,
             "notifications/message" if is_current || is_busy => {}
             _ if !is_current => return log::debug!("dropped: {} from an old server", message.method()),
             "notifications/resources/updated" if self.stateless.is_some() => return self.tell_all(&message),
@@ -221,6 +223,13 @@ impl Core {
         let Some(seat) = self.seats.values().next().map(|seat| Arc::clone(&seat.outlet)) else { return };
         let call = self.only_call(number);
         self.relate(call, seat, message);
+    }
+
+    /// Whether a log message of a child of one client is less severe than what that client asked for.
+    fn is_too_verbose(&self, message: &Message) -> bool {
+        let asked = self.seats.values().next().and_then(|seat| seat.level);
+        let level = message.find(&["level"]).and_then(json::unquote).and_then(|level| LogLevel::parse(&level));
+        level.zip(asked).is_some_and(|(level, asked)| level < asked)
     }
 
     /// Progress goes where the call came from, under the token that the client chose.

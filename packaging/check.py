@@ -3,6 +3,7 @@
     python3 packaging/check.py target/dist TARGET
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ import tarfile
 import tempfile
 import time
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import packages
@@ -181,6 +183,14 @@ def _():
     call(sys.executable, "-m", "venv", "--without-pip", folder / "venv")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", folder / "venv/bin/python"]
     (wheel,) = DIST.glob("*.whl")
+    # pip itself does not compare the hashes.
+    with zipfile.ZipFile(wheel) as archive:
+        (record,) = [name for name in archive.namelist() if name.endswith(".dist-info/RECORD")]
+        rows = dict(line.rsplit(",", 2)[:2] for line in archive.read(record).decode().splitlines())
+        assert rows.keys() == set(archive.namelist()), rows
+        for name in rows.keys() - {record}:
+            digest = base64.urlsafe_b64encode(hashlib.sha256(archive.read(name)).digest()).rstrip(b"=").decode()
+            assert rows[name] == f"sha256={digest}", name
     call(*pip, "install", "--no-index", wheel)
     program = folder / "venv/bin" / NAME
     runs(program, folder)

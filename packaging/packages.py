@@ -172,18 +172,16 @@ def joined(folder):
 
 
 def main():
-    made = []
-    match sys.argv[1:]:
-        case [folder] if any(Path(folder).glob("*.tar.gz")):
-            folder = Path(folder)
-        case [program, target, folder] if target in PLATFORMS:
-            folder = Path(folder)
-            folder.mkdir(parents=True, exist_ok=True)
-            binary = Path(program).read_bytes()
-            made = [release(binary, target, folder), wheel(binary, target, folder)]
-            made += [image(binary, folder)] if "linux" in target else []
-        case _:
-            sys.exit(f"{__doc__}\ntargets: {' '.join(PLATFORMS)}")
+    words, made = sys.argv[1:], []
+    folder = Path(words[-1]) if words else None
+    if len(words) == 3 and words[1] in PLATFORMS:
+        target = words[1]
+        folder.mkdir(parents=True, exist_ok=True)
+        binary = Path(words[0]).read_bytes()
+        made = [release(binary, target, folder), wheel(binary, target, folder)]
+        made += [image(binary, folder)] if "linux" in target else []
+    elif len(words) != 1 or not any(folder.glob("*.tar.gz")):
+        sys.exit(f"{__doc__}\ntargets: {' '.join(PLATFORMS)}")
     for path in made + joined(folder):
         size = f"{path.stat().st_size:>9} bytes" if path.is_file() else " " * 15
         print(f"{size}  {path}")

@@ -8,6 +8,8 @@ TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 
 include tests/clients/clients.mk
 include tests/conformance/conformance.mk
+include packaging/packaging.mk
+include benches/benches.mk
 
 .PHONY: help run build check fmt clippy doc tidy deps test unit curl release size clean
 

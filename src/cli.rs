@@ -3,7 +3,9 @@
 //! `commands.rs` is the table of commands, `flags.rs` the table of flags; parsing, help and the suggestions for a misspelled word all
 //! read these two. A new command is one row there, one function that makes its `Invocation`, and one arm in `carry_out`.
 
+mod client_config;
 mod commands;
+mod connecting;
 mod flags;
 mod front;
 mod health;
@@ -20,7 +22,8 @@ use std::time::Duration;
 
 use lexopt::Arg;
 
-use crate::config::{self, Config, Dotenv, RunConfig, Sources};
+use crate::config::{self, Allowed, Config, Dotenv, RunConfig, Sources};
+use crate::connect;
 use crate::demo;
 use crate::error::{Error, Result};
 use crate::serve::serve;
@@ -56,6 +59,11 @@ pub(crate) enum Invocation {
         run: RunConfig,
         command: Vec<OsString>,
     },
+    Connect {
+        settings: Settings,
+        options: connect::Options,
+    },
+    ClientConfig(client_config::Entry),
     /// Have a front reload.
     Reload {
         logging: Logging,
@@ -108,6 +116,10 @@ fn carry_out(invocation: Invocation) -> Result<u8> {
             settings.start_log();
             front::run(&settings.config, &run, command)?;
         }
+        Invocation::Connect { settings, options } => {
+            settings.start_log();
+            connect::connect(options, &settings.config)?;
+        }
         Invocation::Reload { logging, pid, timeout } => {
             logger::install(logging);
             return front::reload(pid, timeout);
@@ -115,6 +127,11 @@ fn carry_out(invocation: Invocation) -> Result<u8> {
         Invocation::Status { logging, pid, json } => {
             logger::install(logging);
             return front::status(pid, json);
+        }
+        Invocation::ClientConfig(entry) => {
+            // What goes into the file is on stdout alone, so that it can be piped.
+            say(&mut io::stderr(), &entry.advice());
+            say(&mut io::stdout(), &entry.text());
         }
         Invocation::Healthcheck { logging, url } => {
             logger::install(logging);
@@ -154,7 +171,8 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>, env: &dyn Fn(&str) -> 
         Some(Arg::Value(word)) => commands::find(&word)?,
         Some(flag) => return Err(Error::usage(format!("{} comes after a command: {NAME} -h lists them", spelled(&flag)))),
     };
-    let mut given = Given { sources: Sources::new(env, dotenv), run: RunConfig::new(), front: Meant::default(), operands: Vec::new() };
+    let sources = Sources::new(env, dotenv);
+    let mut given = Given { sources, run: RunConfig::new(), front: Meant::default(), operands: Vec::new(), own: Vec::new() };
     loop {
         match parser.next().map_err(misuse)? {
             None => break,
@@ -164,7 +182,8 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>, env: &dyn Fn(&str) -> 
                     return Err(Error::usage(format!("{word:?} is too much: {NAME} {} takes one word", command.name)));
                 }
                 Operands::One => given.operands.push(word),
-                Operands::Rest => {
+                Operands::OneThenRest if given.operands.is_empty() => given.operands.push(word),
+                Operands::Rest | Operands::OneThenRest => {
                     given.operands.push(word);
                     given.operands.extend(parser.raw_args().map_err(misuse)?);
                     break;
@@ -190,6 +209,8 @@ struct Given<'a> {
     /// Which front is meant, for how long it may take, and how it is told.
     front: Meant,
     operands: Vec<OsString>,
+    /// Flags that only their command knows, with their values.
+    own: Vec<(&'static Flag, OsString)>,
 }
 
 impl Given<'_> {
@@ -212,8 +233,18 @@ impl Given<'_> {
             }
             Effect::Run(set) => set(&mut self.run, &value).map_err(|allowed| flag.refuse(&value, allowed)),
             Effect::Front(set) => set(&mut self.front, &value).map_err(|allowed| flag.refuse(&value, allowed)),
+            Effect::Own => {
+                self.own.push((flag, value));
+                Ok(())
+            }
             Effect::Help | Effect::Version | Effect::Nothing => Ok(()),
         }
+    }
+
+    /// What `read` makes of the value of the flag called `long`, the last of several.
+    fn own<T>(&self, long: &str, read: impl Fn(&str) -> std::result::Result<T, Allowed>) -> Result<Option<T>> {
+        let Some((flag, value)) = self.own.iter().rev().find(|(flag, _)| flag.long == long) else { return Ok(None) };
+        read(value.to_str().unwrap_or_default()).map(Some).map_err(|allowed| flag.refuse(value, allowed))
     }
 
     fn settings(&self) -> Result<Settings> {

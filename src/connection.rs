@@ -76,7 +76,7 @@ impl Client {
 }
 
 /// Where nothing can be sent.
-struct Nowhere;
+pub(crate) struct Nowhere;
 
 impl Outlet for Nowhere {
     fn send(&self, _: Message) -> Result<(), Gone> {

@@ -1,7 +1,7 @@
 //! Driving a handler: each request becomes a call with a slot, each answer finds who asked, and a panic ends nothing but its call.
 
 mod complete;
-mod listen;
+pub(crate) mod listen;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,10 @@
-//! Server-sent events: how one is written (WHATWG HTML, 9.2 Server-sent events).
+//! Server-sent events: how one is written, and how a stream of them is read (WHATWG HTML, 9.2 Server-sent events).
+
+#[cfg(feature = "run")]
+mod decode;
+
+#[cfg(feature = "run")]
+pub(crate) use decode::Decoder;
 
 /// What an event stream begins with: the client is to come back after half a second when the stream breaks.
 pub(crate) const RETRY: &str = "retry: 500\n\n";

@@ -1,5 +1,6 @@
 //! The hold: keeps each client's session while the server process behind it changes.
 
+mod back;
 mod canary;
 mod core;
 mod dev;
@@ -14,6 +15,7 @@ mod note;
 mod parts;
 mod process;
 mod starter;
+mod stateless;
 mod timer;
 
 use std::collections::BTreeMap;
@@ -27,12 +29,10 @@ pub(crate) use note::end_of;
 
 use self::parts::{Phase, Report};
 use crate::child::{CommandLine, Ladder, Spawner};
-use crate::connection::{Back, Client, Link};
 use crate::error::Result;
-use crate::rpc_error::RpcError;
-use crate::version::Version;
-use group::{CLOSE_STDIN_WAIT, Group, Seated};
+use group::{CLOSE_STDIN_WAIT, Group};
 use starter::Starter;
+use stateless::Groups;
 use timer::Timer;
 
 /// What the command line says about children and sessions.
@@ -152,6 +152,7 @@ struct State {
     groups: BTreeMap<u64, Arc<Group>>,
     /// The one group of `--shared`.
     shared: Option<Arc<Group>>,
+    stateless: Groups,
     last_group: u64,
     generation: u64,
     live_since: Option<SystemTime>,
@@ -170,7 +171,7 @@ impl Hold {
         settings: HoldSettings,
         freshness: Arc<dyn Freshness>,
     ) -> Result<Arc<Hold>> {
-        let (starter, orders) = Starter::new(spawner, starter::watched(command, &settings));
+        let (starter, orders) = Starter::new(spawner, starter::prepared(command, &settings));
         let timer = Timer::start()?;
         let hold = Arc::new_cyclic(|itself| Hold {
             settings: Arc::new(settings),
@@ -194,7 +195,7 @@ impl Hold {
 
     /// What is started from now on: the environment file may have changed.
     pub(crate) fn set_command(&self, command: CommandLine) {
-        self.starter.set_command(starter::watched(command, &self.settings));
+        self.starter.set_command(starter::prepared(command, &self.settings));
     }
 
     /// Starts the new code. Blocks its caller, one thread at a time. A reload that was asked for is a save as well.
@@ -231,7 +232,7 @@ impl Hold {
         let groups = self.groups();
         let (mut sessions, mut children) = (0, usize::from(self.starter.ahead_is_running() == Some(true)));
         for group in &groups {
-            let (seats, kids) = group.with(|core, _| (core.seats.len(), core.kids.iter().filter(|kid| kid.process.is_some()).count()));
+            let (seats, kids) = group.with(|core, _| (core.sessions(), core.kids.iter().filter(|kid| kid.process.is_some()).count()));
             sessions += seats;
             children += kids;
         }
@@ -357,40 +358,6 @@ impl Hold {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Back for Hold {
-    fn open(&self, client: Client) -> std::result::Result<Arc<dyn Link>, RpcError> {
-        let Some(hold) = self.itself.upgrade() else { return Err(RpcError::internal("the server is being stopped")) };
-        if client.version.is_some_and(Version::is_modern) {
-            // Stateless requests share a child of their own: not yet.
-            return Err(RpcError::internal("the front does not speak this version of the protocol yet"));
-        }
-        let mut state = self.lock();
-        if state.is_stopping {
-            return Err(RpcError::internal("the server is being stopped"));
-        }
-        let group = match state.shared.clone() {
-            Some(shared) => shared,
-            None => self.new_group(&mut state, false),
-        };
-        if self.settings.shared {
-            state.shared = Some(Arc::clone(&group));
-        }
-        drop(state);
-        self.brief(&group);
-        let version = client.version.map(Version::as_str);
-        let seat = group.with(|core, now| core.sit(client.outlet, version, now));
-        Ok(Arc::new(Seated { hold, group, seat }))
-    }
-
-    fn is_ready(&self) -> bool {
-        self.starter.ahead_is_running() != Some(false) || self.groups().iter().any(|group| group.with(|core, _| core.current.is_some()))
-    }
-
-    fn drain(&self, grace: Duration) {
-        self.stop(grace);
     }
 }
 

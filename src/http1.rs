@@ -34,7 +34,9 @@ use head::{Line, Scan, is_token, line_end};
 /// How much one read asks for, and the most memory that an idle connection keeps.
 const READ: usize = 4096;
 /// How far a body grows at first; later it doubles what has arrived.
-const STEP: usize = 16 * 1024;
+const STEP: usize = 64 * 1024;
+/// Up to this size a body gets its room at once, which costs nothing before something arrives there, and spares it being moved.
+const AT_ONCE: usize = 1 << 20;
 /// A chunk size has at most 16 digits; the rest of its line is extensions.
 const CHUNK_LINE: usize = 16 + 256 + 2;
 /// All chunk extensions of one body together: they are dropped, so they must not be a way to send without end.
@@ -218,6 +220,7 @@ impl Reader {
         body.extend_from_slice(&self.ahead()[..ready]);
         self.start += ready;
         let end = body.len() + length - ready;
+        body.reserve_exact((end - body.len()).min(AT_ONCE));
         let mut filled = body.len();
         while filled < end {
             if filled == body.len() {

@@ -9,6 +9,8 @@ mod child;
 #[doc(hidden)]
 pub mod cli;
 mod config;
+#[cfg(feature = "run")]
+mod connect;
 mod connection;
 #[cfg(all(feature = "run", unix))]
 mod control;
@@ -17,6 +19,9 @@ mod demo;
 mod dispatch;
 mod error;
 mod event;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod guard;
 mod handler;
 #[cfg(all(feature = "run", unix))]

@@ -7,6 +7,7 @@ pub(crate) mod http;
 mod incoming;
 mod monitor;
 pub(crate) mod mount;
+mod relay;
 pub(crate) mod reply;
 mod room;
 pub(crate) mod sse;

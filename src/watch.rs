@@ -25,6 +25,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use glob::check as check_glob;
 pub(crate) use root::{Root, default_root};
 pub(crate) use stamp::Stamp;
 pub(crate) use thread::{Command, Event, Verdict, spawn};

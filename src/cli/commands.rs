@@ -2,8 +2,8 @@
 
 use std::ffi::OsStr;
 
-use super::flags::{Flag, GENERAL, RELOAD, RUN, SERVE, STATUS};
-use super::{Given, Invocation, NAME, health, nearest};
+use super::flags::{CLIENT, CONNECT, Flag, GENERAL, RELOAD, RUN, SERVE, STATUS};
+use super::{Given, Invocation, NAME, client_config, connecting, health, nearest};
 use crate::error::{Error, Result};
 
 /// One command.
@@ -26,6 +26,8 @@ pub(super) enum Operands {
     One,
     /// The first word and all that follows, flags or not.
     Rest,
+    /// One word, further flags, then as `Rest`.
+    OneThenRest,
 }
 
 impl Command {
@@ -54,6 +56,15 @@ pub(super) const COMMANDS: &[Command] = &[
         invocation: run,
     },
     Command {
+        name: "connect",
+        words: "URL",
+        operands: Operands::One,
+        help: "be a stdio server that forwards to the server at URL, for clients that speak only stdio",
+        hidden: false,
+        groups: &[CONNECT, GENERAL],
+        invocation: connecting::invocation,
+    },
+    Command {
         name: "reload",
         words: "",
         operands: Operands::None,
@@ -70,6 +81,15 @@ pub(super) const COMMANDS: &[Command] = &[
         hidden: false,
         groups: &[STATUS, GENERAL],
         invocation: |given| Ok(Invocation::Status { logging: given.logging()?, pid: given.front.pid, json: given.front.json }),
+    },
+    Command {
+        name: "config",
+        words: "CLIENT [--] COMMAND [ARGS...]",
+        operands: Operands::OneThenRest,
+        help: "print what CLIENT needs to start COMMAND, reloading; claude-desktop, claude-code, vscode, cursor, windsurf or zed",
+        hidden: false,
+        groups: &[CLIENT, GENERAL],
+        invocation: client_config::invocation,
     },
     Command {
         name: "healthcheck",

@@ -35,6 +35,8 @@ pub(super) enum Effect {
     Run(fn(&mut RunConfig, &OsStr) -> Result<(), Allowed>),
     /// Says which front is meant.
     Front(fn(&mut Meant, &OsStr) -> Result<(), Allowed>),
+    /// Its command looks at the value.
+    Own,
     Help,
     Version,
     /// A variable without a flag.
@@ -75,6 +77,10 @@ impl Flag {
         set: fn(&mut RunConfig, &OsStr) -> Result<(), Allowed>,
     ) -> Flag {
         Flag { long, value, default, help, effect: Effect::Run(set), ..Flag::EMPTY }
+    }
+
+    const fn own(long: &'static str, value: &'static str, default: &'static str, help: &'static str) -> Flag {
+        Flag { long, value: Some(value), default, help, effect: Effect::Own, ..Flag::EMPTY }
     }
 
     const fn short(self, short: char) -> Flag {
@@ -217,6 +223,22 @@ pub(super) const RUN: &[Flag] = &[
     Flag::run("--no-note", None, "", "say nothing in tool results about an edit that is not live", |run, _| put(&mut run.note, Ok(false))),
     Flag::switch("--dev-tools", "MCP_DEV_TOOLS", "1", "add the tools dev_status and dev_call"),
 ];
+
+/// For what connects.
+pub(super) const CONNECT: &[Flag] = &[
+    Flag::own(HEADER, "'K: V'", "none", "header for every request; ${VAR} is taken from the environment").repeatable(),
+    Flag::own(PROTOCOL, "T", "auto", "auto, http (Streamable HTTP) or sse (HTTP+SSE)"),
+    Flag::own(TIMEOUT, "D", "30s", "how long a call is held while the server is away"),
+    Flag { variable: "MCP_HTTP_TOKEN, MCP_HTTP_TOKEN_FILE", default: "none", help: "bearer token for the server", ..Flag::EMPTY },
+];
+
+pub(super) const HEADER: &str = "--header";
+pub(super) const PROTOCOL: &str = "--transport";
+pub(super) const TIMEOUT: &str = "--timeout";
+pub(super) const SERVER_NAME: &str = "--name";
+
+/// For what writes a client's configuration.
+pub(super) const CLIENT: &[Flag] = &[Flag::own(SERVER_NAME, "N", "from COMMAND", "what the client calls the server")];
 
 fn text_of(value: &OsStr) -> Result<&str, Allowed> {
     value.to_str().filter(|text| !text.is_empty()).ok_or("text that is not empty, in UTF-8")

@@ -67,6 +67,12 @@ impl<'a> Sources<'a> {
         }
     }
 
+    /// The environment's own, whatever flags and `.env` say.
+    #[cfg(feature = "run")]
+    pub(crate) fn environment(&self) -> &'a dyn Fn(&str) -> Option<OsString> {
+        self.env
+    }
+
     /// True in a process that a front started.
     pub(crate) fn front_child(&self) -> bool {
         is_front_child(self.env)

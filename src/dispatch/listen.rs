@@ -13,11 +13,11 @@ use crate::rpc_error::RpcError;
 use crate::version::Version;
 
 /// What a notification is marked with, so that the client knows which of its requests it belongs to.
-const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+pub(crate) const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// Open requests of one client, and resources that one of them can name.
-const MOST: usize = 64;
-const MOST_RESOURCES: usize = 1024;
+pub(crate) const MOST: usize = 64;
+pub(crate) const MOST_RESOURCES: usize = 1024;
 
 const FAMILIES: [&str; 3] = ["tools", "prompts", "resources"];
 
@@ -102,7 +102,8 @@ impl Listener {
 }
 
 /// What a client wants to hear of.
-pub(super) struct Wanted {
+#[derive(Default)]
+pub(crate) struct Wanted {
     families: Vec<&'static str>,
     resources: BTreeSet<String>,
 }
@@ -134,7 +135,21 @@ impl Wanted {
         self
     }
 
-    fn to_json(&self) -> Json {
+    /// What another wants as well.
+    #[cfg(all(feature = "run", unix))]
+    pub fn add(&mut self, other: &Wanted) {
+        self.families = FAMILIES.into_iter().filter(|family| self.families.contains(family) || other.families.contains(family)).collect();
+        self.resources.extend(other.resources.iter().cloned());
+    }
+
+    /// How many resources it names.
+    #[cfg(all(feature = "run", unix))]
+    pub fn resources(&self) -> usize {
+        self.resources.len()
+    }
+
+    /// As a request names it.
+    pub fn to_json(&self) -> Json {
         let mut parts: Vec<String> = self.families.iter().map(|family| format!("\"{family}ListChanged\":true")).collect();
         if !self.resources.is_empty() {
             let uris: Vec<String> = self.resources.iter().map(|uri| json::string(uri)).collect();
@@ -143,7 +158,8 @@ impl Wanted {
         Json::trusted(format!("{{{}}}", parts.join(",")))
     }
 
-    fn has(&self, message: &Message) -> bool {
+    /// Whether a notification is about what is wanted.
+    pub fn has(&self, message: &Message) -> bool {
         let method = message.method();
         let Some(rest) = method.strip_prefix("notifications/").filter(|_| message.kind() == Kind::Notification) else { return false };
         if rest == "resources/updated" {
@@ -176,13 +192,16 @@ impl Outlet for Filter {
     }
 }
 
-/// A notification that belongs to the request `id`.
-fn stamp(method: &str, params: &str, id: &str) -> Message {
+/// A notification that belongs to the request `id`, whatever it belonged to before.
+pub(crate) fn stamp(method: &str, params: &str, id: &str) -> Message {
     let mark = format!("\"{SUBSCRIPTION}\":{id}");
     let params = match json::member(params, "_meta").filter(|meta| meta.starts_with('{')) {
         Some(meta) => {
             let mut marked = params.to_owned();
-            marked.replace_range(json::span(params, meta), &with(meta, &mark));
+            match json::member(meta, SUBSCRIPTION) {
+                Some(other) => marked.replace_range(json::span(params, other), id),
+                None => marked.replace_range(json::span(params, meta), &with(meta, &mark)),
+            }
             marked
         }
         None => with(params, &format!("\"_meta\":{{{mark}}}")),
@@ -217,6 +236,10 @@ mod tests {
         let params = |params: &str| stamp("m", params, "\"x\"").letter().unwrap().to_owned();
         assert_eq!(params("{ }"), r#"{"_meta":{"io.modelcontextprotocol/subscriptionId":"x"}}"#);
         assert_eq!(params(r#"{"uri":1}"#), r#"{"_meta":{"io.modelcontextprotocol/subscriptionId":"x"},"uri":1}"#);
+        assert_eq!(
+            params(r#"{"_meta":{"io.modelcontextprotocol/subscriptionId":7 ,"a":1}}"#),
+            r#"{"_meta":{"io.modelcontextprotocol/subscriptionId":"x" ,"a":1}}"#
+        );
         assert_eq!(params(r#"{"_meta":{"a":1}}"#), r#"{"_meta":{"io.modelcontextprotocol/subscriptionId":"x","a":1}}"#);
     }
 }

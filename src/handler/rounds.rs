@@ -51,7 +51,7 @@ impl Rounds {
         let may_ask = ASKING.contains(&&*method);
         let mut rounds = Rounds { may_ask, answers: BTreeMap::new(), asked: Mutex::default() };
         let Some(params) = request.letter().filter(|_| may_ask) else { return Ok(rounds) };
-        let Ok([state, responses]) = json::members(params, ["requestState", "inputResponses"]) else { return Ok(rounds) };
+        let Some([state, responses]) = json::members(params, ["requestState", "inputResponses"]) else { return Ok(rounds) };
         if let Some(responses) = responses {
             rounds.answers = map(responses).ok_or_else(|| RpcError::invalid_params("inputResponses must be an object"))?;
         }
@@ -185,7 +185,7 @@ fn open(state: &str, digest: &str, key: &Key, now: SystemTime) -> Option<BTreeMa
     if !identity::equal(signature, &key.sign("request-state", text)) {
         return None;
     }
-    let [until, of, answers] = json::members(std::str::from_utf8(text).ok()?, ["until", "of", "answers"]).ok()?;
+    let [until, of, answers] = json::members(std::str::from_utf8(text).ok()?, ["until", "of", "answers"])?;
     let counts = until?.parse::<u64>().ok()? >= seconds(now) && of.and_then(json::unquote)? == digest;
     map(answers.filter(|_| counts)?)
 }

@@ -48,7 +48,7 @@ impl<'m> Meta<'m> {
             "io.modelcontextprotocol/clientInfo",
             "io.modelcontextprotocol/logLevel",
         ];
-        let Ok([progress_token, version, capabilities, client_info, log_level]) = json::members(meta, names) else {
+        let Some([progress_token, version, capabilities, client_info, log_level]) = json::members(meta, names) else {
             return Meta::default();
         };
         Meta { progress_token, version, capabilities, client_info, log_level }

@@ -23,6 +23,7 @@ pub(super) fn swap(hold: &Hold, save: Save) -> Swapped {
     let begun = Instant::now();
     hold.latest.fetch_max(save.number, Ordering::AcqRel);
     let (reports, received) = bounded(16);
+    hold.end_spare();
     loop {
         let canary = choose(hold);
         if canary.is_trial && hold.settings.stop_first {

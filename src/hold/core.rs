@@ -15,12 +15,15 @@ use super::HoldSettings;
 use super::lists::{Seen, Survey};
 use super::parts::{Act, Ask, Held, Kid, NotLive, Own, Report, Seat, Wait, unavailable};
 use super::process::Process;
+use super::stateless::Service;
 use crate::connection::Outlet;
 use crate::message::Message;
 
 pub(super) struct Core {
     pub rules: Arc<HoldSettings>,
     pub is_shared: bool,
+    /// It serves stateless requests.
+    pub stateless: Option<Box<Service>>,
     pub seats: BTreeMap<u64, Seat>,
     /// Oldest first.
     pub kids: Vec<Kid>,
@@ -28,6 +31,8 @@ pub(super) struct Core {
     pub current: Option<u64>,
     /// On its way to be the current one.
     pub coming: Option<u64>,
+    /// The coming one was only asked whether it serves stateless requests, which it does not, and waits for a session.
+    pub unasked: Option<u64>,
     pub waits: HashMap<u64, Wait>,
     pub asks: HashMap<u64, Ask>,
     /// Which child made a task.
@@ -71,12 +76,14 @@ impl Core {
     pub(super) fn new(rules: Arc<HoldSettings>) -> Core {
         Core {
             is_shared: rules.shared,
+            stateless: None,
             stop_first: rules.stop_first,
             rules,
             seats: BTreeMap::new(),
             kids: Vec::new(),
             current: None,
             coming: None,
+            unasked: None,
             waits: HashMap::new(),
             asks: HashMap::new(),
             tasks: HashMap::new(),
@@ -126,8 +133,10 @@ impl Core {
     /// A client left: what it waits for ends, and a child that nobody uses any more as well.
     pub(super) fn leave(&mut self, seat: u64, now: Instant) {
         let Some(gone) = self.seats.remove(&seat) else { return };
-        self.held.iter().filter(|held| held.seat == seat).for_each(|held| held.outlet.ended(held.message.id()));
-        self.held.retain(|held| held.seat != seat);
+        self.unlisten(seat, None);
+        let (mine, others) = std::mem::take(&mut self.held).into_iter().partition(|held| held.seat == seat);
+        self.held = others;
+        mine.into_iter().for_each(|held: Held| self.is_over(&held.outlet, held.message.id()));
         let open: Vec<u64> =
             self.waits.iter().filter(|(_, wait)| matches!(wait, Wait::Call(call) if call.seat == seat)).map(|(id, _)| *id).collect();
         for id in open {
@@ -147,6 +156,7 @@ impl Core {
     /// Everything ends: the children are stopped, and whoever still waits is told.
     pub(super) fn close(&mut self, now: Instant) {
         self.is_closed = true;
+        self.say_goodbye("the server shuts down");
         self.refuse_all(&unavailable("the server is being stopped"));
         for number in self.kid_numbers() {
             self.stop(number, "reloaded", now);
@@ -174,7 +184,8 @@ impl Core {
 
     /// Whether there is a child, or somebody who should have one: a call waits, or a client has not seen any.
     pub(super) fn is_in_use(&self) -> bool {
-        self.current.is_some() || self.coming.is_some() || self.is_busy() || self.seats.values().any(|seat| seat.is_blind)
+        let is_starting = self.coming.is_some() && self.unasked.is_none();
+        !self.is_probing() && (self.current.is_some() || is_starting || self.is_busy() || self.seats.values().any(|seat| seat.is_blind))
     }
 
     /// When a client last said something.
@@ -202,6 +213,11 @@ impl Core {
 
     pub(super) fn kid_numbers(&self) -> Vec<u64> {
         self.kids.iter().map(|kid| kid.number).collect()
+    }
+
+    /// A request gets no answer, and no more is to come of it.
+    pub(super) fn is_over(&mut self, outlet: &Arc<dyn Outlet>, id: &str) {
+        self.acts.push(Act::Ended { outlet: Arc::clone(outlet), id: id.into() });
     }
 
     pub(super) fn offer(&mut self, outlet: &Arc<dyn Outlet>, message: Message) {

@@ -62,7 +62,7 @@ impl Core {
         let id: Box<str> = message.id().into();
         match self.current().map(|kid| (kid.number, kid.families.tools)) {
             Some((kid, true)) => {
-                self.ask_child(kid, Own::Status { id, outlet }, Message::request("0", "tools/list", Some("{}")));
+                self.ask_child(kid, Own::Status { id, outlet }, Message::request("0", "tools/list", Some(&self.own_params("{}"))));
             }
             _ => self.answer_status(&id, &outlet, &Message::result("0", "{}")),
         }
@@ -78,7 +78,7 @@ impl Core {
         let failure = failure.map_or_else(|| "null".to_owned(), |failure| json::string(&note::end_of(&failure)));
         let changes = changes.join(",");
         let status = format!("{{\"live_since\":{live},\"changed_tools\":[{changes}],\"last_error\":{failure},\"tools\":{tools}}}");
-        let result = format!("{{\"content\":[{{\"type\":\"text\",\"text\":{}}}]}}", json::string(&status));
+        let result = self.completed(format!("{{\"content\":[{{\"type\":\"text\",\"text\":{}}}]}}", json::string(&status)));
         self.offer(outlet, Message::result(id, &result));
     }
 }

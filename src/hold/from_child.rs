@@ -76,7 +76,10 @@ impl Core {
         match id.and_then(|id| self.waits.remove(&id)) {
             Some(Wait::Call(call)) if call.kid == number => self.finish(call, message, now),
             Some(Wait::Own { kid, own }) if kid == number => match own {
+                Own::Initialize if self.stateless.is_some() => self.discovered(number, &message, now),
                 Own::Initialize => self.greeted(number, &message, now),
+                // It is over, and not asked again before the next generation or the next change of what is wanted.
+                Own::Listen => log::debug!("the server tells of no more changes: {}", message.letter().unwrap_or_default()),
                 Own::List(list) => self.listed(number, list, &message, now),
                 Own::Status { id, outlet } => self.answer_status(&id, &outlet, &message),
                 Own::Subscribe(uri) => self.subscribed_again(uri, &message),
@@ -111,13 +114,17 @@ impl Core {
                 self.add_note(&call, &mut answer);
             }
             Kind::List(list, is_start) if is_good => {
-                if let Some(seat) = self.seats.get_mut(&call.seat) {
-                    seat.seen.pass(*list, *is_start, answer.letter().unwrap_or_default());
+                let seat = self.stateless.as_ref().map_or(call.seat, |stateless| stateless.everybody);
+                let result = answer.letter().unwrap_or_default();
+                if let Some(seat) = self.seats.get_mut(&seat) {
+                    seat.seen.pass(*list, *is_start, result);
                 }
+                self.note_headers(*list, result);
                 if self.rules.dev_tools && *list == lists::List::Tools {
                     super::dev::add_tools(&mut answer);
                 }
             }
+            Kind::Discover if is_good => super::stateless::edit(&mut answer),
             Kind::Initialize => answer = self.greeted_again(call.seat, call.kid, answer),
             Kind::Subscribe(uri) if !is_good => {
                 if let Some(seat) = self.seats.get_mut(&call.seat) {
@@ -190,9 +197,13 @@ impl Core {
                 self.ask_over(number, now);
                 replace(&mut message, part, &ask.to_string());
             }
+            "notifications/message" if self.stateless.is_some() => return self.stateless_log(number, message),
             "notifications/message" if self.is_shared => return self.shared_log(message),
+            // The front has confirmed the level already, and the child may not have come to it yet.
+            "notifications/message" if self.is_too_verbose(&message) => return,
             "notifications/message" if is_current || is_busy => {}
             _ if !is_current => return log::debug!("dropped: {} from an old server", message.method()),
+            "notifications/resources/updated" if self.stateless.is_some() => return self.tell_all(&message),
             "notifications/resources/updated" if self.is_shared => {
                 let uri = message.find(&["uri"]).unwrap_or_default();
                 for seat in self.seats.values().filter(|seat| seat.subscriptions.contains(uri)) {
@@ -212,6 +223,13 @@ impl Core {
         let Some(seat) = self.seats.values().next().map(|seat| Arc::clone(&seat.outlet)) else { return };
         let call = self.only_call(number);
         self.relate(call, seat, message);
+    }
+
+    /// Whether a log message of a child of one client is less severe than what that client asked for.
+    fn is_too_verbose(&self, message: &Message) -> bool {
+        let asked = self.seats.values().next().and_then(|seat| seat.level);
+        let level = message.find(&["level"]).and_then(json::unquote).and_then(|level| LogLevel::parse(&level));
+        level.zip(asked).is_some_and(|(level, asked)| level < asked)
     }
 
     /// Progress goes where the call came from, under the token that the client chose.

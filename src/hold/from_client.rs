@@ -7,6 +7,7 @@ use super::core::Core;
 use super::dev;
 use super::lists::List;
 use super::parts::{Call, Families, Held, Kind, Own, Phase, Wait, unavailable};
+use super::stateless::is_loud;
 use crate::connection::Outlet;
 use crate::handler::LogLevel;
 use crate::json;
@@ -14,7 +15,7 @@ use crate::message::{self, Message};
 use crate::rpc_error::RpcError;
 
 /// Calls of one client that may be open at once.
-const MAX_CALLS: usize = 4096;
+pub(super) const MAX_CALLS: usize = 4096;
 /// Subscriptions remembered for one client.
 const MAX_SUBSCRIPTIONS: usize = 4096;
 
@@ -59,6 +60,11 @@ impl Core {
             }
             _ => need,
         };
+        self.admit(seat, message, outlet, need, now);
+    }
+
+    /// Forwards a call, or has it wait.
+    pub(super) fn admit(&mut self, seat: u64, message: Message, outlet: &Arc<dyn Outlet>, need: u64, now: Instant) {
         self.wanted = self.wanted.max(need.min(self.live));
         if let Some(sender) = self.seats.get_mut(&seat) {
             sender.last = now;
@@ -80,6 +86,8 @@ impl Core {
         let method = message.method().into_owned();
         let mut kind = Kind::Plain;
         match method.as_str() {
+            "server/discover" if self.stateless.is_some() => kind = Kind::Discover,
+            "subscriptions/listen" if self.stateless.is_some() => return self.listen(seat, &message, &outlet),
             "initialize" => return self.answer_initialize(seat, &message, &outlet),
             "tools/call" => {
                 kind = Kind::Tool;
@@ -103,7 +111,7 @@ impl Core {
             method => {
                 if let Some(list) = List::asked_by(method) {
                     if !families.has(list) {
-                        let answer = list.empty(self.rules.dev_tools);
+                        let answer = self.completed(list.empty(self.rules.dev_tools));
                         return self.offer(&outlet, Message::result(message.id(), &answer));
                     }
                     kind = Kind::List(list, message.find(&["cursor"]).is_none_or(|cursor| cursor == "null"));
@@ -116,7 +124,8 @@ impl Core {
     fn place(&mut self, kid: u64, seat: u64, mut message: Message, outlet: Arc<dyn Outlet>, kind: Kind, is_stale: bool) {
         let id = self.number();
         let token = self.swap_token(&mut message, id);
-        let call = Call { kid, seat, id: message.id().into(), outlet, token, kind, is_stale };
+        let is_loud = self.stateless.is_some() && is_loud(&message);
+        let call = Call { kid, seat, id: message.id().into(), outlet, token, kind, is_stale, is_loud };
         self.waits.insert(id, Wait::Call(call));
         if let Some(seat) = self.seats.get_mut(&seat) {
             seat.calls += 1;
@@ -230,12 +239,13 @@ impl Core {
     }
 
     /// A call is not wanted any more. It gets no answer: the client has stopped waiting.
-    fn cancel(&mut self, seat: u64, message: Message, now: Instant) {
+    pub(super) fn cancel(&mut self, seat: u64, message: Message, now: Instant) {
         let Some(id) = message.find(&["requestId"]).map(Box::<str>::from) else { return };
+        self.unlisten(seat, Some(&id));
         let waiting =
             self.held.iter().position(|held| held.seat == seat && held.message.id() == &*id && held.message.method() != "initialize");
         if let Some(at) = waiting {
-            self.held.remove(at).iter().for_each(|held| held.outlet.ended(&id));
+            self.held.remove(at).into_iter().for_each(|held| self.is_over(&held.outlet, &id));
             return self.mind_quiet();
         }
         let open = self.waits.iter().find(|(_, wait)| matches!(wait, Wait::Call(call) if call.seat == seat && call.id == id));
@@ -247,7 +257,7 @@ impl Core {
     /// Forgets a call and tells its child. What the child answers all the same finds nobody.
     pub(super) fn cancel_at_child(&mut self, id: u64, message: Option<Message>, now: Instant) {
         let Some(Wait::Call(call)) = self.waits.remove(&id) else { return };
-        call.outlet.ended(&call.id);
+        self.is_over(&call.outlet, &call.id);
         let number = id.to_string();
         let message = match message {
             Some(message) => match message.find(&["requestId"]).map(|part| json::span(message.as_str(), part)) {

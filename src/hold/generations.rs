@@ -39,6 +39,7 @@ impl Core {
 
     /// Orders a start if there is reason and room for one. At most one is under way, and it is never aborted: it finishes, then the next begins.
     pub(super) fn settle(&mut self, now: Instant) {
+        self.mind_unasked(now);
         if self.is_closed || self.coming.is_some() {
             return;
         }
@@ -95,7 +96,6 @@ impl Core {
 
     /// The process runs: its first word is `initialize`.
     pub(super) fn spawned(&mut self, number: u64, process: Arc<dyn Process>, permit: Option<Permit>, now: Instant) {
-        let deadline = self.rules.start_timeout.map(|timeout| now + timeout);
         let closed = self.is_closed;
         // One that has ended already is not there any more, and the process goes as it came.
         let Some(kid) = self.kid_mut(number) else { return };
@@ -103,7 +103,15 @@ impl Core {
         if closed || kid.phase != Phase::Ordered {
             return self.stop(number, "reloaded", now);
         }
-        kid.phase = Phase::Starting(deadline);
+        self.greet(number, now);
+    }
+
+    /// Says the first word to a child.
+    pub(super) fn greet(&mut self, number: u64, now: Instant) {
+        let deadline = self.rules.start_timeout.map(|timeout| now + timeout);
+        if let Some(kid) = self.kid_mut(number) {
+            kid.phase = Phase::Starting(deadline);
+        }
         let hello = self.hello();
         self.ask_child(number, Own::Initialize, hello);
     }
@@ -113,7 +121,7 @@ impl Core {
         if self.coming != Some(number) {
             return;
         }
-        self.coming = None;
+        (self.coming, self.unasked) = (None, None);
         let save = self.kid(number).map_or(self.wanted, |kid| kid.save);
         self.stop(number, "unavailable", now);
         // While an old one serves, the line that says so has the reason.
@@ -130,6 +138,9 @@ impl Core {
             self.back_off(now);
         }
         self.acts.push(Act::Report(Report::Failed { save, why, output, is_text_busy }));
+        if self.is_probing() {
+            self.refuse_all(&super::stateless::not_spoken());
+        }
         // A newer save may have come meanwhile.
         self.settle(now);
         self.pump(now);
@@ -300,6 +311,10 @@ impl Core {
 
     /// Stops a child that nobody needs at the moment; it comes back with the next message. False when it is needed.
     pub(super) fn park(&mut self, now: Instant) -> bool {
+        if self.is_idle_unasked() {
+            self.drop_unasked(now);
+            return true;
+        }
         let Some(current) = self.current.filter(|_| !self.is_busy() && self.coming.is_none() && self.asks.is_empty()) else { return false };
         log::info!("an idle session's server is parked: it starts again at the session's next message");
         self.stop(current, "reloaded", now);
@@ -309,6 +324,7 @@ impl Core {
     pub(super) fn mind_generations(&mut self, now: Instant) {
         for number in self.kid_numbers() {
             match self.kid(number).map(|kid| kid.phase) {
+                Some(Phase::Starting(Some(deadline))) if now >= deadline && self.is_probing() => self.is_legacy(number, false, now),
                 Some(Phase::Starting(Some(deadline))) if now >= deadline => {
                     let output =
                         self.kid(number).and_then(|kid| kid.process.as_ref().map(|process| process.stderr_tail())).unwrap_or_default();

@@ -59,11 +59,13 @@ impl Group {
         let hold = self.hold.upgrade();
         match (act, hold) {
             (Act::Offer { outlet, message, otherwise }, _) => offer(&outlet, message, otherwise.as_ref()),
+            (Act::Ended { outlet, id }, _) => outlet.ended(&id),
             (Act::Flush(kid), _) => self.flush(kid),
             (Act::Stop(process), _) => process.stop(Ladder { close_stdin_wait: CLOSE_STDIN_WAIT, term_wait: self.rules.stop_timeout }),
             (Act::Start(kid), Some(hold)) => hold.starter.order(self, kid),
             (Act::Wake(at), Some(hold)) => hold.timer.wake(self.id, at, Arc::downgrade(self)),
             (Act::Report(report), Some(hold)) => hold.report(self.id, report),
+            (Act::Legacy { save, is_there }, Some(hold)) => hold.found_legacy(self, save, is_there),
             (Act::Quiet, Some(hold)) => hold.mind_quiet(),
             (Act::Over, Some(hold)) => hold.forget(self.id),
             // Without a hold everything has ended.
@@ -125,7 +127,7 @@ impl Link for Seated {
 
 impl Core {
     /// Whether a call of this client runs or waits.
-    fn is_seat_busy(&self, seat: u64) -> bool {
+    pub(super) fn is_seat_busy(&self, seat: u64) -> bool {
         self.seats.get(&seat).is_some_and(|seat| seat.calls > 0) || self.held.iter().any(|held| held.seat == seat)
     }
 

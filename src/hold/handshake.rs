@@ -17,6 +17,9 @@ const LISTS: [&str; 3] = ["tools", "prompts", "resources"];
 impl Core {
     /// What a child hears first.
     pub(super) fn hello(&self) -> Message {
+        if self.stateless.is_some() {
+            return Message::request("0", "server/discover", Some(&self.own_params("{}")));
+        }
         let own = self.seats.values().find_map(|seat| seat.initialize.as_ref());
         if let Some(own) = own.filter(|_| !self.is_shared) {
             return own.clone();
@@ -76,7 +79,7 @@ impl Core {
         self.settle(now);
     }
 
-    fn fail(&mut self, number: u64, why: String, now: Instant) {
+    pub(super) fn fail(&mut self, number: u64, why: String, now: Instant) {
         let output = self.kid(number).and_then(|kid| kid.process.as_ref().map(|process| process.stderr_tail())).unwrap_or_default();
         self.start_failed(number, why, output, false, now);
     }
@@ -123,7 +126,7 @@ impl Core {
 }
 
 impl Families {
-    fn of(result: &str) -> Families {
+    pub(super) fn of(result: &str) -> Families {
         let capabilities = json::member(result, "capabilities").unwrap_or("{}");
         let [tools, prompts, resources, logging] = json::members(capabilities, ["tools", "prompts", "resources", "logging"])
             .unwrap_or_default()
@@ -134,20 +137,26 @@ impl Families {
 
 /// A result of `initialize` in which lists may change and levels be set; nothing else in it is touched.
 pub(super) fn edited(result: &str) -> String {
-    let mut capabilities = json::member(result, "capabilities").filter(|found| found.starts_with('{')).unwrap_or("{}").to_owned();
-    for name in LISTS {
-        let family = json::member(&capabilities, name).filter(|found| found.starts_with('{')).unwrap_or("{}");
-        let family = with_member(family, "listChanged", "true");
-        capabilities = with_member(&capabilities, name, &family);
-    }
+    let mut capabilities = with_changing_lists(json::member(result, "capabilities"));
     if !json::member(&capabilities, "logging").is_some_and(|found| found.starts_with('{')) {
         capabilities = with_member(&capabilities, "logging", "{}");
     }
     with_member(result, "capabilities", &capabilities)
 }
 
+/// Capabilities with those of a server whose lists may change.
+pub(super) fn with_changing_lists(capabilities: Option<&str>) -> String {
+    let mut capabilities = capabilities.filter(|found| found.starts_with('{')).unwrap_or("{}").to_owned();
+    for name in LISTS {
+        let family = json::member(&capabilities, name).filter(|found| found.starts_with('{')).unwrap_or("{}");
+        let family = with_member(family, "listChanged", "true");
+        capabilities = with_member(&capabilities, name, &family);
+    }
+    capabilities
+}
+
 /// The object with this member, in its old place or at the end.
-fn with_member(object: &str, name: &str, value: &str) -> String {
+pub(super) fn with_member(object: &str, name: &str, value: &str) -> String {
     let mut object = object.trim_end().to_owned();
     if let Some(part) = json::member(&object, name).map(|found| json::span(&object, found)) {
         object.replace_range(part, value);

@@ -1,10 +1,11 @@
 //! Calls that wait, in order: for a child that is ready, and for a save to be live.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::handshake;
 use super::parts::{Held, unavailable};
+use super::stateless::{PROBE, not_spoken};
 use crate::message::Message;
 
 /// Bounds for each client.
@@ -28,14 +29,26 @@ impl Core {
     }
 
     fn is_late(&self, held: &Held, now: Instant) -> bool {
-        self.rules.start_timeout.is_some_and(|timeout| now >= held.since + timeout)
+        self.patience().is_some_and(|patience| now >= held.since + patience)
+    }
+
+    /// How long a call waits for a child to be there.
+    fn patience(&self) -> Option<Duration> {
+        // Who asks whether there is anything to talk to must not be kept waiting.
+        if self.is_probing() {
+            Some(self.rules.start_timeout.map_or(PROBE, |timeout| timeout.min(PROBE)))
+        } else {
+            self.rules.start_timeout
+        }
     }
 
     /// Has a call wait, or refuses it.
     pub(super) fn hold(&mut self, held: Held) {
-        let mine = self.held.iter().filter(|other| other.seat == held.seat);
+        // Stateless requests are nobody's: all of them together are bounded, by more.
+        let (factor, is_mine) = if self.stateless.is_some() { (8, None) } else { (1, Some(held.seat)) };
+        let mine = self.held.iter().filter(|other| is_mine.is_none_or(|seat| other.seat == seat));
         let (calls, bytes) = mine.fold((0, 0), |(calls, bytes), other| (calls + 1, bytes + other.message.as_str().len()));
-        if calls >= MAX_CALLS || (bytes + held.message.as_str().len() > MAX_BYTES && calls > 0) {
+        if calls >= factor * MAX_CALLS || (bytes + held.message.as_str().len() > factor * MAX_BYTES && calls > 0) {
             let error = unavailable("too many calls wait for the server to be there again");
             return self.offer(&held.outlet, Message::error(Some(held.message.id()), &error));
         }
@@ -53,6 +66,9 @@ impl Core {
             } else if is_late && is_first_word && !self.is_shared {
                 let Some(held) = self.held.pop_front() else { return };
                 self.answer_blindly(held);
+            } else if is_late && self.is_probing() {
+                let Some(held) = self.held.pop_front() else { return };
+                self.offer(&held.outlet, Message::error(Some(held.message.id()), &not_spoken()));
             } else if is_late {
                 let Some(held) = self.held.pop_front() else { return };
                 let why = self.last_failure.as_ref().map_or("it is still starting", |(why, _)| why.as_str());
@@ -78,7 +94,7 @@ impl Core {
         if self.current.is_some() && self.is_undecided(first) {
             return Some(first.since + self.rules.hold);
         }
-        self.rules.start_timeout.map(|timeout| first.since + timeout)
+        self.patience().map(|patience| first.since + patience)
     }
 
     /// The front answers `initialize` without a child: the client stays, and sees why there is nothing to see.

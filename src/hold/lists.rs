@@ -134,6 +134,7 @@ impl Core {
     /// Asks a child that has just become ready for the lists that some client has seen.
     pub(super) fn compare(&mut self, kid: u64, now: Instant) {
         let mut lists: Vec<List> = self.seats.values().flat_map(|seat| seat.seen.0.keys().copied()).collect();
+        lists.extend(self.stateless.as_ref().map(|_| List::Tools));
         lists.sort_unstable();
         lists.dedup();
         let open = lists.iter().map(|list| (*list, Page { count: 0, known: Some(BTreeMap::new()) })).collect();
@@ -141,7 +142,7 @@ impl Core {
         let families = self.kid(kid).map(|kid| kid.families).unwrap_or_default();
         for list in lists {
             if families.has(list) {
-                self.ask_child(kid, Own::List(list), Message::request("0", list.row().1, Some("{}")));
+                self.ask_child(kid, Own::List(list), Message::request("0", list.row().1, Some(&self.own_params("{}"))));
             } else {
                 self.compared(list, Some(BTreeMap::new()), now);
             }
@@ -161,13 +162,15 @@ impl Core {
             page.known = None;
         }
         let cursor = result.and_then(|result| json::member(result, "nextCursor")).filter(|cursor| cursor.starts_with('"'));
+        let goes_on = page.count < PAGES && page.known.is_some();
+        let known = page.known.take_if(|_| cursor.is_none());
+        self.note_headers(list, result.unwrap_or_default());
         match cursor {
-            Some(cursor) if page.count < PAGES && page.known.is_some() => {
-                let params = format!("{{\"cursor\":{cursor}}}");
+            Some(cursor) if goes_on => {
+                let params = self.own_params(&format!("{{\"cursor\":{cursor}}}"));
                 self.ask_child(kid, Own::List(list), Message::request("0", list.row().1, Some(&params)));
             }
-            rest => {
-                let known = page.known.take().filter(|_| rest.is_none());
+            _ => {
                 self.compared(list, known, now);
                 self.mind_survey_end();
             }
@@ -199,6 +202,9 @@ impl Core {
         if is_changed {
             self.changed(list.row().4, now);
         }
+        // What the next generation is compared with, whoever lists it or not.
+        let everybody = self.stateless.as_ref().and_then(|stateless| self.seats.get_mut(&stateless.everybody));
+        everybody.into_iter().for_each(|seat| drop(seat.seen.0.insert(list, after.clone())));
     }
 
     fn mind_survey_end(&mut self) {

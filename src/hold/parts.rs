@@ -15,6 +15,8 @@ use crate::rpc_error::RpcError;
 pub(super) enum Act {
     /// A message for a client; `otherwise` is a second way when the first has ended.
     Offer { outlet: Arc<dyn Outlet>, message: Message, otherwise: Option<Arc<dyn Outlet>> },
+    /// A client's request is over, without an answer.
+    Ended { outlet: Arc<dyn Outlet>, id: Box<str> },
     /// Lines wait for this child.
     Flush(u64),
     /// A child is to be started.
@@ -25,6 +27,8 @@ pub(super) enum Act {
     Report(Report),
     /// [`Core::tick`] is to be called then.
     Wake(Instant),
+    /// The child, whose code has this save, serves no stateless requests; whether it is there for a session.
+    Legacy { save: u64, is_there: bool },
     /// No call runs or waits any more.
     Quiet,
     /// No client and no child is left.
@@ -140,6 +144,8 @@ pub(super) struct Call {
     pub kind: Kind,
     /// It was forwarded although a save was not live yet.
     pub is_stale: bool,
+    /// A stateless one that wants to hear log messages.
+    pub is_loud: bool,
 }
 
 /// What is to be done with the answer besides passing it on.
@@ -151,11 +157,15 @@ pub(super) enum Kind {
     List(List, bool),
     Subscribe(Box<str>),
     Initialize,
+    Discover,
 }
 
 /// A request of the front's own.
 pub(super) enum Own {
+    /// The first request: `initialize` or `server/discover`.
     Initialize,
+    /// To be told of changes, as those who sent stateless requests want to be.
+    Listen,
     SetLevel,
     Subscribe(Box<str>),
     Unsubscribe,

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::group::{CLOSE_STDIN_WAIT, Group};
 use super::parts::unavailable;
 use super::process::{Permit, Process, Wire};
+use super::stateless::not_spoken;
 use super::{Hold, HoldSettings};
 use crate::child::{Child, CommandLine, Ladder, Spawner, is_text_busy};
 use crate::error::{Error, Result};
@@ -177,7 +178,7 @@ fn start(hold: &Arc<Hold>, group: &Arc<Group>, kid: u64) {
         let most = hold.settings.max_children;
         let why = format!("all {most} servers are in use (--max-children)");
         return group.with(|core, now| {
-            core.refuse_all(&unavailable(&why));
+            core.refuse_all(&if core.is_probing() { not_spoken() } else { unavailable(&why) });
             core.start_failed(kid, why, String::new(), false, now);
         });
     }
@@ -193,9 +194,15 @@ fn start(hold: &Arc<Hold>, group: &Arc<Group>, kid: u64) {
     }
 }
 
+/// What a child is to have in its environment besides what it is given.
+pub(super) fn prepared(mut command: CommandLine, settings: &HoldSettings) -> CommandLine {
+    super::stateless::give_key(&mut command);
+    watched(command, settings)
+}
+
 /// Where files are watched Python writes no bytecode unless told to: it is matched by whole seconds and size, so that a quick edit of an imported
 /// module would run as the old code.
-pub(super) fn watched(mut command: CommandLine, settings: &HoldSettings) -> CommandLine {
+fn watched(mut command: CommandLine, settings: &HoldSettings) -> CommandLine {
     let name = "PYTHONDONTWRITEBYTECODE";
     let is_given = std::env::var_os(name).is_some() || command.env.iter().any(|(given, _)| given == name);
     if settings.watching && !is_given {

@@ -9,5 +9,6 @@ mod routes;
 mod sessions;
 mod shared;
 mod stage;
+mod stateless;
 mod steps;
 mod storm;

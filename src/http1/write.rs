@@ -66,25 +66,37 @@ impl Writer {
     }
 
     /// A whole answer. For HEAD the body is left out and its length told; 204 and 304 have no body.
-    pub(crate) fn complete(&self, status: u16, mut headers: Vec<Header>, body: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) fn complete(&self, status: u16, headers: Vec<Header>, body: &[u8]) -> io::Result<Vec<u8>> {
+        let mut out = self.before(status, headers, body.len())?;
+        if self.has_body(status) {
+            out.extend_from_slice(body);
+        }
+        Ok(out)
+    }
+
+    /// Whether a body goes out behind the head of a whole answer.
+    pub(crate) fn has_body(&self, status: u16) -> bool {
+        !self.head_only && !matches!(status, 204 | 304)
+    }
+
+    /// The head of a whole answer whose body has `length` bytes.
+    pub(crate) fn before(&self, status: u16, mut headers: Vec<Header>, length: usize) -> io::Result<Vec<u8>> {
         headers.retain(is_harmless);
-        let mut out = Vec::with_capacity(512 + body.len());
+        let mut out = Vec::with_capacity(512);
         if self.keep_alive && self.version == Version::Http11 && status != 204 {
             headers.extend(Header::from_bytes("Server", SERVER));
-            Response::new(StatusCode(status), headers, body, Some(body.len()), None).with_chunked_threshold(usize::MAX).raw_print(
+            // As for HEAD: the body would be copied, in small pieces.
+            Response::new(StatusCode(status), headers, io::empty(), Some(length), None).with_chunked_threshold(usize::MAX).raw_print(
                 &mut out,
                 HTTPVersion(1, 1),
                 &[],
-                self.head_only,
+                true,
                 None,
             )?;
             return Ok(out);
         }
-        let length = if status == 204 { Length::None } else { Length::Exactly(body.len()) };
+        let length = if status == 204 { Length::None } else { Length::Exactly(length) };
         self.head(&mut out, status, &headers, length)?;
-        if !self.head_only && !matches!(status, 204 | 304) {
-            out.extend_from_slice(body);
-        }
         Ok(out)
     }
 

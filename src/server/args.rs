@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_core::de::DeserializeOwned;
 
-use crate::json::{self, Unreadable};
+use crate::json;
 use crate::rpc_error::RpcError;
 use crate::server::result::ToolError;
 use crate::server::tool::Type;
@@ -32,10 +32,7 @@ pub struct Args<'a> {
 impl<'a> Args<'a> {
     /// Reads the object `text`. `names` are the ones that are likely to be asked for.
     pub(super) fn read(text: &'a str, names: &'a [String]) -> Result<Args<'a>, RpcError> {
-        let found = json::members_listed(text, names).map_err(|unreadable| match unreadable {
-            Unreadable::Syntax(error) => RpcError::invalid_params(error),
-            Unreadable::NotAnObject | Unreadable::Twice(_) => RpcError::invalid_params("arguments must be an object"),
-        })?;
+        let found = json::members_listed(text, names).ok_or_else(|| RpcError::invalid_params("arguments must be an object"))?;
         Ok(Args { text, names, found })
     }
 

@@ -141,7 +141,7 @@ impl Server {
 /// What a request calls, and the arguments as raw JSON; both are found in one pass.
 fn called(request: &Request) -> Result<(String, &str), RpcError> {
     let found = json::members(request.params(), ["name", "arguments"]);
-    let [name, arguments] = found.map_err(|_| RpcError::invalid_params("params must be an object"))?;
+    let [name, arguments] = found.ok_or_else(|| RpcError::invalid_params("params must be an object"))?;
     let name = name.and_then(json::unquote).ok_or_else(|| RpcError::invalid_params("name must be a string"))?;
     Ok((name.into_owned(), arguments.unwrap_or("{}")))
 }

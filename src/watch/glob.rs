@@ -202,3 +202,27 @@ fn matches(tokens: &[Token], text: &[u8]) -> bool {
         }
     }
 }
+
+/// Asserts that [`Pattern::matches`] agrees with a matcher that tries every way, by a table instead of looking back.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn check(line: &str, path: &[u8]) {
+    let Some(pattern) = Pattern::parse(line) else { return };
+    let text = if pattern.anchored { path } else { path.rsplit(|&b| b == b'/').next().unwrap_or(path) };
+    // rest[at]: the tokens behind the present one match the text from `at` on.
+    let mut rest = vec![false; text.len() + 1];
+    rest[text.len()] = true;
+    for token in pattern.tokens.iter().rev() {
+        let mut here = vec![false; text.len() + 1];
+        for at in (0..=text.len()).rev() {
+            here[at] = match token {
+                Token::Star => rest[at] || text.get(at).is_some_and(|&b| b != b'/' && here[at + 1]),
+                Token::Dirs => rest[at] || text[at..].iter().position(|&b| b == b'/').is_some_and(|slash| here[at + slash + 1]),
+                Token::Rest => at < text.len(),
+                one => text.get(at).is_some_and(|&b| one.takes(b) && rest[at + 1]),
+            };
+        }
+        rest = here;
+    }
+    assert_eq!(pattern.matches(path, true), rest[0], "{line:?} and {path:?}");
+    assert_eq!(pattern.matches(path, false), rest[0] && !pattern.only_directories, "{line:?} and {path:?}");
+}

@@ -9,6 +9,7 @@ CLIENTS_STAMPS := $(CLIENTS_PYTHON:%=$(CLIENTS)/mcp-%/.installed) $(CLIENTS)/nod
 
 clients: clients-install build
 	python3 tests/clients/run.py --bin $(BIN)
+	python3 tests/clients/connect.py --bin $(BIN)
 
 clients-idle: clients-install build
 	python3 tests/clients/run.py --bin $(BIN) --idle 320

@@ -10,6 +10,7 @@ mod ending;
 mod endurance;
 mod hostile;
 mod reloads;
+mod stateless;
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};

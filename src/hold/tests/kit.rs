@@ -106,9 +106,13 @@ impl Front {
     }
 
     pub(super) fn client_with(&self, version: Option<Version>) -> TestClient {
+        self.client_as(version, false)
+    }
+
+    pub(super) fn client_as(&self, version: Option<Version>, may_be_stateless: bool) -> TestClient {
         let (sender, receiver) = bounded(10_000);
         let outlet: Arc<dyn Outlet> = Arc::new(sender);
-        let link = self.hold.open(Client { id: "test".to_owned(), outlet: Arc::clone(&outlet), version, may_be_stateless: false }).unwrap();
+        let link = self.hold.open(Client { id: "test".to_owned(), outlet: Arc::clone(&outlet), version, may_be_stateless }).unwrap();
         TestClient { link, outlet, receiver, seen: Mutex::default(), next: AtomicU64::new(0) }
     }
 

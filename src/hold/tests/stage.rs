@@ -113,7 +113,8 @@ impl Stage {
                     Act::Stop(process) => process.stop(Ladder { close_stdin_wait: Duration::ZERO, term_wait: Duration::ZERO }),
                     Act::Report(report) => self.reports.push(report),
                     Act::Wake(at) => self.wakes.push(at),
-                    Act::Quiet | Act::Over => {}
+                    Act::Ended { outlet, id } => outlet.ended(&id),
+                    Act::Legacy { .. } | Act::Quiet | Act::Over => {}
                 }
             }
         }
@@ -128,6 +129,14 @@ impl Stage {
 
     pub(super) fn call(&mut self, client: &(u64, Arc<Mailbox>), id: u64, need: u64) {
         self.say(client, &format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"t{id}"}}}}"#), need);
+    }
+
+    /// A stateless call.
+    pub(super) fn stateless(&mut self, (seat, mailbox): &(u64, Arc<Mailbox>), id: u64, need: u64) {
+        let outlet: Arc<dyn Outlet> = Arc::clone(mailbox) as _;
+        let message = Message::request(&id.to_string(), "tools/call", Some(&format!("{{\"name\":\"t{id}\"}}")));
+        self.core.stateless_request(*seat, message, &outlet, need, self.now);
+        self.act();
     }
 
     pub(super) fn initialize(&mut self, client: &(u64, Arc<Mailbox>)) {

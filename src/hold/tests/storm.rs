@@ -18,11 +18,21 @@ impl Random {
     }
 }
 
-fn storm(seed: u64, settings: super::super::HoldSettings) {
+/// What the clients are.
+#[derive(Clone, Copy, PartialEq)]
+enum Clients {
+    Sessions,
+    Stateless,
+}
+
+fn storm(seed: u64, settings: super::super::HoldSettings, are: Clients) {
     let mut random = Random(seed);
-    let is_shared = settings.shared;
+    let count = if settings.shared || are == Clients::Stateless { 3 } else { 1 };
     let mut stage = Stage::new(settings);
-    let clients: Vec<(u64, Arc<Mailbox>)> = (0..if is_shared { 3 } else { 1 }).map(|_| stage.client()).collect();
+    if are == Clients::Stateless {
+        stage.core.serve_stateless(stage.now);
+    }
+    let clients: Vec<(u64, Arc<Mailbox>)> = (0..count).map(|_| stage.client()).collect();
     let (mut calls, mut cancelled, mut save) = (Vec::new(), Vec::new(), 0);
     // What children heard and have not answered.
     let mut open: Vec<(u64, String)> = Vec::new();
@@ -32,7 +42,10 @@ fn storm(seed: u64, settings: super::super::HoldSettings) {
         match random.below(15) {
             0..4 => {
                 let need = if random.below(3) == 0 { save + random.below(2) as u64 } else { 0 };
-                stage.call(client, step, need);
+                match are {
+                    Clients::Sessions => stage.call(client, step, need),
+                    Clients::Stateless => stage.stateless(client, step, need),
+                }
                 calls.push((client.0, step));
             }
             4 => {
@@ -73,9 +86,10 @@ fn storm(seed: u64, settings: super::super::HoldSettings) {
             _ => {
                 if !open.is_empty() {
                     let (kid, request) = open.swap_remove(random.below(open.len()));
-                    if request.contains("\"initialize\"") && random.below(5) > 0 {
+                    let is_hello = request.contains("\"initialize\"") || request.contains("\"server/discover\"");
+                    if is_hello && random.below(5) > 0 {
                         let id = crate::message::Message::parse(request).unwrap().id().to_owned();
-                        let result = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}}}"#;
+                        let result = r#"{"protocolVersion":"2025-11-25","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}}}"#;
                         stage.line(kid, &format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#));
                     } else {
                         stage.answer(kid, &request);
@@ -114,20 +128,30 @@ fn storm(seed: u64, settings: super::super::HoldSettings) {
 #[test]
 fn every_call_has_one_answer_whatever_happens() {
     for seed in 0..300 {
-        storm(seed, settings());
+        storm(seed, settings(), Clients::Sessions);
     }
 }
 
 #[test]
 fn every_call_has_one_answer_when_the_old_server_is_stopped_first() {
     for seed in 0..200 {
-        storm(seed, super::super::HoldSettings { stop_first: true, ..settings() });
+        storm(seed, super::super::HoldSettings { stop_first: true, ..settings() }, Clients::Sessions);
     }
 }
 
 #[test]
 fn every_call_has_one_answer_when_all_share_a_server() {
     for seed in 0..200 {
-        storm(seed, super::super::HoldSettings { shared: true, ..settings() });
+        storm(seed, super::super::HoldSettings { shared: true, ..settings() }, Clients::Sessions);
+    }
+}
+
+#[test]
+fn every_call_has_one_answer_when_requests_are_stateless() {
+    for seed in 0..300 {
+        storm(seed, settings(), Clients::Stateless);
+    }
+    for seed in 0..100 {
+        storm(seed, super::super::HoldSettings { stop_first: true, ..settings() }, Clients::Stateless);
     }
 }

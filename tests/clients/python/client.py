@@ -2,9 +2,10 @@
 
     client.py --transport sse|streamable|stdio [--mode auto|legacy] [--url URL] [-- COMMAND ...]
 
-Reads one JSON object per line from stdin, {"step": NAME}, does the step over the one connection
-it keeps, and answers with one line, {"step", "ok", "detail", "data"}; a step that failed adds "wire",
-the last messages in both directions. The end of stdin closes the connection. The same protocol is
+Reads one JSON object per line from stdin, {"step": NAME} and what the step needs, does the step over the one
+connection it keeps, and answers with one line, {"step", "ok", "detail", "data"}; a step that failed adds "wire",
+the last messages in both directions. Each request that leaves is named on stderr ("sent tools/call echo"), so that
+the driver can act while it is under way. The end of stdin closes the connection. The same protocol is
 spoken by ../node/client.mjs; the steps of both must stay the same.
 """
 
@@ -31,7 +32,7 @@ except ImportError:
     SDK = 1
 
 # A step ends before the driver loses patience, so that the wire can be shown.
-STEP_SECONDS = 20
+STEP_SECONDS = 60
 LOG_LEVEL = "io.modelcontextprotocol/logLevel"
 
 
@@ -84,6 +85,9 @@ class Tap:
 
     async def send(self, item):
         self._wire.add("out", item)
+        message = self._wire.messages[-1][1]
+        if "id" in message and "method" in message:
+            print("sent", message["method"], (message.get("params") or {}).get("name", ""), file=sys.stderr, flush=True)
         await self._inner.send(item)
 
 
@@ -126,7 +130,10 @@ class Steps:
 
     def __init__(self, client, wire, modern):
         self.client, self.wire, self.modern = client, wire, modern
-        self.questions = []
+        self.questions, self.prompts = [], []
+        self.answering = anyio.Event()  # unset while questions of the server are to stay open
+        self.answering.set()
+        self.group = self.under_way = None  # of `begin`
 
     async def tool(self, name, arguments, **more):
         result = plain(await self.client.call_tool(name, arguments, **more))
@@ -158,6 +165,13 @@ class Steps:
         message = 'grüß "Gott"\n\u2028 end'
         text = await self.tool("echo", {"message": message})
         need(text == message, f"echo of {message!r} gave {text!r}")
+
+    async def foreign(self):
+        """What any server with a tool called echo can do: servers that are not ours, through `connect`."""
+        names = [tool["name"] for tool in plain(await self.client.list_tools())["tools"]]
+        need("echo" in names, f"tools: {names}")
+        text = await self.tool("echo", {"message": "grüß Gott"})
+        need("grüß Gott" in text, f"echo gave {text!r}")
 
     async def add(self):
         text = await self.tool("add", {"a": 2, "b": 40})
@@ -274,18 +288,107 @@ class Steps:
         else:
             raise AssertionError(f"an unknown tool gave {plain(result)}")
 
+    # What follows is for servers that are not the demo, and judged by the driver.
+
+    async def tools(self):
+        return [tool["name"] for tool in plain(await self.client.list_tools())["tools"]]
+
+    async def call(self, tool, arguments={}):
+        """The text of the result, the progress that was reported, and what else came meanwhile."""
+        start, seen, asked = len(self.wire.messages), [], len(self.questions) + len(self.prompts)
+
+        async def on_progress(progress, total, message):
+            seen.append(progress)
+
+        result = plain(await self.client.call_tool(tool, arguments, progress_callback=on_progress))
+        need(not result.get("isError"), f"{tool}: isError: {result}")
+        return {
+            "text": text_of(result),
+            "progress": seen,
+            "logs": [m["params"] for m in self.received("notifications/message", start)],
+            "asked": len(self.questions) + len(self.prompts) - asked,
+        }
+
+    async def begin(self, tool, arguments={}, wait="notifications/progress"):
+        """Leaves a call under way, once its server has said something; `finish` or `abort` ends it."""
+        start, call = len(self.wire.messages), {"scope": anyio.CancelScope(), "done": anyio.Event()}
+
+        async def on_progress(progress, total, message):
+            pass
+
+        async def run():
+            with call["scope"]:
+                try:
+                    call["result"] = plain(await self.client.call_tool(tool, arguments, progress_callback=on_progress))
+                except Exception as e:
+                    call["error"] = describe(e)
+            call["done"].set()
+
+        self.under_way = call
+        self.group.start_soon(run)
+        await self.come(wait, 1, start)
+        call["request"] = self.sent("tools/call", start)[0]
+
+    async def finish(self):
+        """The text of the call under way."""
+        call, self.under_way = self.under_way, None
+        await call["done"].wait()
+        need("error" not in call, call.get("error"))
+        need(not call["result"].get("isError"), f"isError: {call['result']}")
+        return text_of(call["result"])
+
+    async def abort(self):
+        """Cancels the call under way."""
+        call, self.under_way = self.under_way, None
+        if SDK == 1:
+            params = types.CancelledNotificationParams(requestId=call["request"]["id"], reason="test")
+            note = types.CancelledNotification(params=params)
+            await self.client.send_notification(types.ClientNotification(note))
+        call["scope"].cancel()
+        await call["done"].wait()
+
+    async def come(self, method, count=1, start=0):
+        """Waits until that many messages with this method have come since `start`, and returns their params."""
+        while len(found := self.received(method, start)) < count:
+            await anyio.sleep(0.02)
+        return [m.get("params", {}) for m in found]
+
+    async def position(self):
+        return len(self.wire.messages)
+
+    async def level(self, level):
+        await self.client.set_logging_level(level)
+
+    async def subscribe(self, uri):
+        await self.client.subscribe_resource(uri)
+
+    async def unsubscribe(self, uri):
+        await self.client.unsubscribe_resource(uri)
+
+    async def hold(self):
+        self.answering = anyio.Event()
+
+    async def release(self):
+        self.answering.set()
+
 
 async def converse(steps):
     """Reads the commands and answers each."""
-    while line := await anyio.to_thread.run_sync(sys.stdin.readline):
-        name = json.loads(line)["step"]
-        answer = {"step": name, "ok": True}
-        try:
-            with anyio.fail_after(STEP_SECONDS):
-                answer["data"] = await getattr(steps, name)()
-        except Exception as e:
-            answer |= {"ok": False, "detail": describe(e), "wire": steps.wire.tail()}
-        say(answer)
+    async with anyio.create_task_group() as steps.group:
+        while line := await anyio.to_thread.run_sync(sys.stdin.readline):
+            await obey(steps, json.loads(line))
+        steps.group.cancel_scope.cancel()
+
+
+async def obey(steps, words):
+    name = words.pop("step")
+    answer = {"step": name, "ok": True}
+    try:
+        with anyio.fail_after(STEP_SECONDS):
+            answer["data"] = await getattr(steps, name)(**words)
+    except Exception as e:
+        answer |= {"ok": False, "detail": describe(e), "wire": steps.wire.tail()}
+    say(answer)
 
 
 def say(answer):
@@ -306,12 +409,30 @@ async def main(args):
 
     async def on_elicit(context, params):
         steps.questions.append(params.message)
-        return types.ElicitResult(action="accept", content={"answer": "teal"})
+        await steps.answering.wait()
+        # What the demo and the servers beside us ask for, and server-everything.
+        asked = params.requestedSchema if SDK == 1 else params.requested_schema
+        answers = {"answer": "teal", "name": "Ada"}
+        return types.ElicitResult(action="accept", content={k: v for k, v in answers.items() if k in asked["properties"]})
+
+    async def on_sample(context, params):
+        steps.prompts.append(params.messages[-1].content.text)
+        await steps.answering.wait()
+        content = types.TextContent(type="text", text="a sample of teal")
+        return types.CreateMessageResult(role="assistant", content=content, model="test")
+
+    async def on_roots(context):
+        return types.ListRootsResult(roots=[types.Root(uri="file:///one", name="one")])
 
     async def on_log(params):
         pass
 
-    callbacks = {"elicitation_callback": on_elicit, "logging_callback": on_log}
+    callbacks = {
+        "elicitation_callback": on_elicit,
+        "sampling_callback": on_sample,
+        "list_roots_callback": on_roots,
+        "logging_callback": on_log,
+    }
     transport = Transport(args, wire)
 
     def give_up():

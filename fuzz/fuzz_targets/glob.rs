@@ -1,0 +1,4 @@
+//! See `src/fuzz.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| mcp_http_transport::fuzz::glob(data));

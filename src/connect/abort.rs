@@ -1,0 +1,109 @@
+//! A wait that somebody else can end: it holds on to the socket that is waited on, and closes it.
+
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Ends whatever one call or one stream waits for.
+#[derive(Default)]
+pub(super) struct Abort {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    is_set: bool,
+    is_nudged: bool,
+    socket: Option<Arc<TcpStream>>,
+}
+
+/// Why a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woke {
+    /// For good.
+    Set,
+    /// To look at the world again.
+    Nudged,
+    /// The time is over.
+    Time,
+}
+
+impl Abort {
+    /// Ends every wait, now and later.
+    pub fn set(&self) {
+        let mut state = self.lock();
+        state.is_set = true;
+        close(&mut state);
+        self.changed.notify_all();
+    }
+
+    /// Ends the [wait](Abort::wait) that is on now, or else the next one.
+    pub fn nudge(&self) {
+        self.lock().is_nudged = true;
+        self.changed.notify_all();
+    }
+
+    /// As [`nudge`](Abort::nudge), and closes the socket that is waited on.
+    pub fn kick(&self) {
+        let mut state = self.lock();
+        state.is_nudged = true;
+        close(&mut state);
+        self.changed.notify_all();
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.lock().is_set
+    }
+
+    /// From here on `socket` is what is waited on.
+    pub fn watch(&self, socket: &Arc<TcpStream>) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.is_set {
+            return Err(aborted());
+        }
+        state.socket = Some(Arc::clone(socket));
+        Ok(())
+    }
+
+    /// The socket is not waited on any more, and is somebody else's from here on.
+    pub fn let_go(&self) {
+        self.lock().socket = None;
+    }
+
+    /// Waits for at most `time`.
+    pub fn wait(&self, time: Duration) -> Woke {
+        let deadline = Instant::now() + time;
+        let mut state = self.lock();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if state.is_set {
+                return Woke::Set;
+            }
+            if std::mem::take(&mut state.is_nudged) {
+                return Woke::Nudged;
+            }
+            if left.is_zero() {
+                return Woke::Time;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn close(state: &mut State) {
+    if let Some(socket) = state.socket.take() {
+        // Fails when the other side was faster.
+        drop(socket.shutdown(Shutdown::Both));
+    }
+}
+
+/// The error of a wait that was ended.
+pub(super) fn aborted() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "nobody waits for this any more")
+}

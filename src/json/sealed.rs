@@ -1,0 +1,187 @@
+//! Finding members in text that is known to be JSON: it was checked when it came in, and is not checked again.
+//!
+//! Values are passed over, not read: strings in chunks, from quote to quote, and nesting by counting. Text that is no JSON after all is a mistake of
+//! ours; then what is found is of no use, but nothing worse happens.
+
+use std::borrow::Cow;
+
+use super::{first, unquote};
+
+/// Fills in the texts of the members of the object `text` that have these names; the first of a name counts. False when it is no object.
+pub(super) fn find<'a, S: AsRef<str>>(text: &'a str, names: &[S], found: &mut [Option<&'a str>]) -> bool {
+    let bytes = text.as_bytes();
+    let mut at = space_end(bytes, 0);
+    if bytes.get(at) != Some(&b'{') {
+        return false;
+    }
+    let mut missing = names.len();
+    at = space_end(bytes, at + 1);
+    while missing > 0 && bytes.get(at) == Some(&b'"') {
+        let key_end = string_end(bytes, at);
+        let key = text.get(at..key_end).and_then(unquote).unwrap_or(Cow::Borrowed(""));
+        // Behind the colon.
+        let start = space_end(bytes, space_end(bytes, key_end) + 1);
+        let end = value_end(bytes, start);
+        if let Some(index) = names.iter().position(|name| name.as_ref() == key) {
+            if found[index].is_none() {
+                found[index] = text.get(start..end);
+                missing -= 1;
+            }
+        }
+        // Behind the comma, or at the end.
+        at = space_end(bytes, space_end(bytes, end) + 1);
+    }
+    true
+}
+
+fn space_end(bytes: &[u8], from: usize) -> usize {
+    let rest = bytes.get(from..).unwrap_or_default();
+    from + rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).unwrap_or(rest.len())
+}
+
+/// Behind the value that begins at `from`.
+fn value_end(bytes: &[u8], from: usize) -> usize {
+    match bytes.get(from) {
+        Some(b'"') => string_end(bytes, from),
+        Some(b'{' | b'[') => nest_end(bytes, from),
+        _ => {
+            let rest = bytes.get(from..).unwrap_or_default();
+            let is_end = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
+            from + rest.iter().position(is_end).unwrap_or(rest.len())
+        }
+    }
+}
+
+fn nest_end(bytes: &[u8], from: usize) -> usize {
+    let (mut at, mut depth) = (from, 0_usize);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = string_end(bytes, at);
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Behind the closing quote of the string that begins at `from`.
+fn string_end(bytes: &[u8], from: usize) -> usize {
+    let mut at = from + 1;
+    loop {
+        let rest = bytes.get(at..).unwrap_or_default();
+        match first(rest, |byte| (byte == b'"') | (byte == b'\\')) {
+            None => return bytes.len(),
+            Some(behind) if rest[behind] == b'"' => return at + behind + 1,
+            // What follows a backslash is no end, whatever it is.
+            Some(behind) => at += behind + 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::super::{members_once, string};
+    use super::*;
+
+    /// SplitMix64.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = self.0;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((mixed ^ (mixed >> 31)) % bound as u64) as usize
+        }
+
+        fn space(&mut self) -> &'static str {
+            ["", "", " ", "\n\t ", "  "][self.below(5)]
+        }
+
+        fn text(&mut self) -> String {
+            let parts = ["a", "b", "\"", "\\", "{", "]", "é", ",", ":", "plain text of some length, "];
+            (0..self.below(12)).map(|_| parts[self.below(parts.len())]).collect()
+        }
+
+        fn value(&mut self, depth: usize) -> String {
+            match self.below(if depth > 3 { 5 } else { 7 }) {
+                0 => "null".to_owned(),
+                1 => "-12.5e3".to_owned(),
+                2 => "true".to_owned(),
+                3 | 4 => string(&self.text()),
+                5 => {
+                    let parts: Vec<_> = (0..self.below(4)).map(|_| self.spaced(depth)).collect();
+                    format!("[{}{}]", self.space(), parts.join(","))
+                }
+                _ => self.object(depth),
+            }
+        }
+
+        fn spaced(&mut self, depth: usize) -> String {
+            format!("{}{}{}", self.space(), self.value(depth + 1), self.space())
+        }
+
+        fn object(&mut self, depth: usize) -> String {
+            let names = ["a", "b", "\\u0061x", "c\\\"", "long name that is not asked for"];
+            let first = self.below(names.len());
+            let members: Vec<_> = (0..self.below(5))
+                .map(|n| format!("{}\"{}\"{}:{}", self.space(), names[(first + n) % names.len()], self.space(), self.spaced(depth)))
+                .collect();
+            format!("{{{}{}}}", self.space(), members.join(","))
+        }
+    }
+
+    #[test]
+    fn it_finds_what_a_reader_of_json_finds() {
+        let mut random = Random(7);
+        let names = ["a", "b", "ax", "c\"", "never"];
+        for _ in 0..20_000 {
+            let text = format!("{}{}{}", random.space(), random.object(0), random.space());
+            assert!(serde_json::from_str::<Value>(&text).is_ok(), "{text}");
+            let mut found = [None; 5];
+            assert!(find(&text, &names, &mut found), "{text}");
+            assert_eq!(found, members_once(&text, names).unwrap(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_does_no_harm() {
+        let mut random = Random(8);
+        for _ in 0..20_000 {
+            let mut text = random.object(0);
+            let at = random.below(text.len() + 1);
+            if text.is_char_boundary(at) {
+                text.truncate(at);
+            }
+            text.insert_str(0, ["", "", "{", "\"", "]", "{\"a\""][random.below(6)]);
+            find(&text, &["a", "b"], &mut [None; 2]);
+        }
+    }
+
+    #[test]
+    fn the_first_counts_and_only_objects_have_members() {
+        let mut found = [None];
+        assert!(find(r#"{"a":1,"a":2}"#, &["a"], &mut found));
+        assert_eq!(found, [Some("1")]);
+        for text in ["[1]", "1", "\"a\"", "", "  "] {
+            assert!(!find(text, &["a"], &mut [None]), "{text}");
+        }
+        let long = format!(r#"{{"x":"{}\"\\","a":[{}]}}"#, "y".repeat(1000), "[\"]\"],".repeat(100) + "1");
+        let mut found = [None];
+        assert!(find(&long, &["a"], &mut found));
+        assert!(found[0].is_some_and(|text| text.starts_with("[[") && text.ends_with("1]")));
+    }
+}

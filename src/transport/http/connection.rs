@@ -1,0 +1,248 @@
+//! One connection: requests in, answers out, in the thread that reads from it.
+
+use std::io::{self, IoSlice, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::Shared;
+use crate::connection::Job;
+use crate::http1::{self, CONTINUE, Framing, Head, Reader, Refusal, Socket, Writer, linger};
+use crate::transport::connections::{Phase, Place};
+use crate::transport::endpoints::{self, Exchange};
+use crate::transport::monitor::Watch;
+use crate::transport::relay::{Baton, Lane, Relay};
+use crate::transport::reply::{EventBody, Full, Reply};
+use crate::transport::streamable::response::{Ended, Response};
+use crate::transport::wire::write_all;
+
+/// A thread that only copies bytes.
+const SMALL_STACK: usize = 128 << 10;
+
+/// Of a body that is not wanted this much is read, so that the connection can stay.
+const UNWANTED: u64 = 64 * 1024;
+
+/// How long and how much a client may still send after we have closed our side.
+const LINGER: (Duration, usize) = (Duration::from_secs(2), 1 << 20);
+
+/// A call that took less is short: waking another thread for it would take a good part of that.
+const SHORT: Duration = Duration::from_millis(1);
+
+/// One connection, in the thread that reads from it.
+pub(super) struct Connection {
+    place: Place,
+    watch: Watch,
+    shared: Arc<Shared>,
+    socket: Socket,
+    reader: Reader,
+    had_request: bool,
+    /// Whether the last call was short. The next one is likely to be as the last one was.
+    is_short: Arc<AtomicBool>,
+}
+
+impl Baton for Connection {
+    fn go_on(self: Box<Self>) {
+        self.place.set(Phase::Idle);
+        self.serve();
+    }
+}
+
+impl Connection {
+    pub fn new(place: Place, shared: Arc<Shared>, stream: Arc<TcpStream>) -> Box<Connection> {
+        // What fails here fails again at the first read or write.
+        drop(stream.set_nodelay(true));
+        drop(stream.set_write_timeout(Some(shared.write_deadline)));
+        Box::new(Connection {
+            place,
+            watch: shared.monitor.watch(),
+            shared,
+            socket: Socket::new(stream),
+            reader: Reader::new(),
+            had_request: false,
+            is_short: Arc::new(AtomicBool::new(true)),
+        })
+    }
+
+    /// One request after the other, until the connection ends or another thread has taken it over.
+    pub fn serve(mut self: Box<Self>) {
+        let shared = Arc::clone(&self.shared);
+        let mut lane = None;
+        while let Some(jobs) = self.exchange() {
+            match self.run(jobs, &shared.relay, &mut lane) {
+                Some(connection) => self = connection,
+                None => return,
+            }
+            self.watch.end();
+            self.place.set(Phase::Idle);
+        }
+    }
+
+    /// Runs what a request led to, behind its answer. A single call runs on this thread, unless it is likely to take long, or more has come meanwhile.
+    fn run(
+        self: Box<Self>,
+        mut jobs: Vec<Job>,
+        relay: &Arc<Relay<Connection>>,
+        lane: &mut Option<Arc<Lane<Connection>>>,
+    ) -> Option<Box<Self>> {
+        let Some(last) = jobs.pop() else { return Some(self) };
+        let is_short = Arc::clone(&self.is_short);
+        let runs_here = jobs.is_empty() && !self.reader.has_buffered() && is_short.load(Ordering::Relaxed);
+        let last = move || {
+            let began = Instant::now();
+            last();
+            is_short.store(began.elapsed() < SHORT, Ordering::Relaxed);
+        };
+        if runs_here {
+            return relay.run(lane.get_or_insert_with(|| relay.lane()), self, last);
+        }
+        jobs.into_iter().for_each(|job| self.shared.endpoints.run(job));
+        self.shared.endpoints.run(Box::new(last));
+        Some(self)
+    }
+
+    /// Takes one request and answers it. The jobs are what is still to be run; none when the connection is over.
+    fn exchange(&mut self) -> Option<Vec<Job>> {
+        let shared = Arc::clone(&self.shared);
+        let limits = if self.had_request { &shared.limits } else { &shared.first };
+        let head = match self.reader.head(&mut self.socket, limits) {
+            Ok(head) => head,
+            Err(refusal) => return self.refuse(refusal),
+        };
+        self.had_request = true;
+        self.place.set(Phase::Busy);
+        let mut writer = Writer::of(&head);
+        let exchange = match shared.endpoints.screen(&head) {
+            Ok(route) => match self.body(&head, &shared.limits) {
+                Ok(body) => shared.endpoints.exchange(route, &head, body),
+                Err(refusal) => return self.refuse(refusal),
+            },
+            Err(full) => {
+                if !self.pass_over_body(&head) {
+                    writer = writer.close();
+                }
+                Exchange::Done(full.into(), Vec::new())
+            }
+        };
+        let (reply, jobs) = match exchange {
+            Exchange::Done(reply, jobs) => (reply, jobs),
+            Exchange::Open(response, jobs) => match self.converse(writer, response, jobs) {
+                Ended::Reply(reply) => (reply, Vec::new()),
+                Ended::Streamed(stream) => {
+                    // It ends with its writer, who has the socket as well.
+                    stream.map(|stream| stream.join());
+                    self.close(false);
+                    return None;
+                }
+            },
+        };
+        let full = match reply {
+            Reply::Full(full) => full,
+            Reply::Stream(body) => {
+                self.reader = Reader::new();
+                self.stream(writer, body);
+                return None;
+            }
+        };
+        let is_written = self.write(writer, full).is_ok();
+        if is_written && writer.keeps_alive() {
+            return Some(jobs);
+        }
+        jobs.into_iter().for_each(|job| shared.endpoints.run(job));
+        if is_written {
+            self.close(!matches!(head.framing, Framing::None | Framing::Length(0)));
+        }
+        None
+    }
+
+    /// Runs the call that a response waits for on this thread; if there are several, or it has to wait for its turn, others run them.
+    fn converse(&mut self, writer: Writer, response: Arc<Response>, mut jobs: Vec<Job>) -> Ended {
+        if response.ends_with_client() {
+            self.watch.begin(self.socket.stream(), &response);
+        }
+        match jobs.pop() {
+            Some(job) if jobs.is_empty() => {
+                let (socket, patience) = (Arc::clone(self.socket.stream()), self.shared.write_deadline);
+                response.run(job, Box::new(move |body| write_beside(socket, writer.close(), body, patience)))
+            }
+            last => {
+                jobs.into_iter().chain(last).for_each(|job| self.shared.endpoints.run(job));
+                response.wait()
+            }
+        }
+    }
+
+    fn body(&mut self, head: &Head, limits: &http1::Limits) -> std::result::Result<Vec<u8>, Refusal> {
+        let stream = Arc::clone(self.socket.stream());
+        self.reader.body(head, &mut self.socket, limits, || (&*stream).write_all(CONTINUE))
+    }
+
+    /// Reads away a small body that nobody wants. False when the connection cannot go on behind it.
+    fn pass_over_body(&mut self, head: &Head) -> bool {
+        match head.framing {
+            Framing::None | Framing::Length(0) => true,
+            Framing::Length(length) if length <= UNWANTED && !head.expects_continue => {
+                self.reader.body(head, &mut self.socket, &self.shared.limits, || Ok(())).is_ok()
+            }
+            Framing::Length(_) | Framing::Chunked => false,
+        }
+    }
+
+    fn write(&self, writer: Writer, full: Full) -> io::Result<()> {
+        let status = full.status.0;
+        let head = writer.before(status, full.headers, full.body.len())?;
+        let body = if writer.has_body(status) { &*full.body } else { &[] };
+        let deadline = Instant::now() + self.shared.write_deadline;
+        write_all(self.socket.stream(), &mut [IoSlice::new(&head), IoSlice::new(body)], deadline)
+    }
+
+    fn stream(&mut self, writer: Writer, body: EventBody) {
+        self.place.set_stream(body.feed().stream(), body.is_used());
+        let writer = writer.close();
+        let begun = writer
+            .stream(200, body.headers().to_vec())
+            .and_then(|head| write_all(self.socket.stream(), &mut [IoSlice::new(&head)], Instant::now() + self.shared.write_deadline));
+        if begun.is_ok() {
+            body.feed().attach(Arc::clone(self.socket.stream()), writer.is_chunked());
+            if body.feed().run() {
+                drop(body);
+                self.close(false);
+            }
+        }
+    }
+
+    /// Answers what is no request, or is too much, as the last thing on its connection.
+    fn refuse(&mut self, refusal: Refusal) -> Option<Vec<Job>> {
+        if refusal.status().is_some() && self.write(Writer::closing(), endpoints::refused(refusal)).is_ok() {
+            self.close(true);
+        }
+        None
+    }
+
+    /// Ends a connection after its last answer. Where the client may still be sending, it gets a moment: closing over unread bytes would destroy the
+    /// answer on its way.
+    fn close(&mut self, may_be_sending: bool) {
+        // Both fail only when the client is gone.
+        drop(self.socket.stream().shutdown(std::net::Shutdown::Write));
+        if may_be_sending {
+            // It has its answer: when connections run out it goes first.
+            self.place.set(Phase::Idle);
+            let (patience, bytes) = LINGER;
+            linger(&mut self.socket, bytes, Instant::now() + patience);
+        }
+    }
+}
+
+/// Begins an event stream, and writes it in a thread of its own while the connection's is busy with the handler.
+fn write_beside(socket: Arc<TcpStream>, writer: Writer, body: EventBody, patience: Duration) -> io::Result<JoinHandle<()>> {
+    let head = writer.stream(200, body.headers().to_vec())?;
+    write_all(&socket, &mut [IoSlice::new(&head)], Instant::now() + patience)?;
+    body.feed().attach(Arc::clone(&socket), writer.is_chunked());
+    let write = move || {
+        body.feed().run();
+        // The client is to see the end at once, though the handler may go on. What cannot be shut down is shut already.
+        drop(socket.shutdown(std::net::Shutdown::Write));
+    };
+    thread::Builder::new().name("http-stream".to_owned()).stack_size(SMALL_STACK).spawn(write)
+}

@@ -1,0 +1,234 @@
+//! Lets the thread of a connection run the call it has just accepted, and hands the connection to another thread when that takes long: a hand-over for
+//! each call would cost as much as all the rest of it.
+//!
+//! 1. Before the call the thread lays its connection down in its [`Lane`]; behind it it takes it up again.
+//! 2. A thread of the relay looks at the lanes every few milliseconds. Where it finds the call that it has seen before, it starts another thread, which
+//!    takes the connection up and goes on reading.
+//! 3. Who comes back from a call and finds no connection has nothing more to do, and ends.
+//!
+//! So what follows on the same connection (a ping, a cancellation, an answer) waits for two looks at most. The thread that looks sleeps while there is
+//! nothing to see.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+/// The pause between two looks.
+const LOOK: Duration = Duration::from_millis(4);
+
+/// After so many looks without anything to see the relay sleeps until it is woken.
+const QUIET: u32 = 64;
+
+/// What can be handed from thread to thread.
+pub(crate) trait Baton: Send + 'static {
+    /// Goes on in a thread of its own.
+    fn go_on(self: Box<Self>);
+}
+
+/// All lanes, and what looks at them.
+pub(crate) struct Relay<T> {
+    lanes: Mutex<Vec<Weak<Lane<T>>>>,
+    stack: usize,
+    /// The system had no thread for the last connection that needed one.
+    is_short: AtomicBool,
+    is_asleep: AtomicBool,
+    /// The thread that looks; none when the system had none for it.
+    looker: OnceLock<Option<Thread>>,
+}
+
+/// Where one thread lays down its connection.
+pub(crate) struct Lane<T> {
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    baton: Option<Box<T>>,
+    /// Counts the calls of this thread.
+    call: u64,
+    /// The last call that a look saw, and the last one for which a thread was started.
+    seen: u64,
+    relieved: u64,
+}
+
+impl<T> Relay<T> {
+    fn wake(&self) {
+        self.looker.get().into_iter().flatten().for_each(Thread::unpark);
+    }
+}
+
+impl<T: Baton> Relay<T> {
+    /// Threads that take over get `stack` bytes of stack.
+    pub fn new(stack: usize) -> Arc<Relay<T>> {
+        let (is_short, is_asleep) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Relay { lanes: Mutex::default(), stack, is_short, is_asleep, looker: OnceLock::new() })
+    }
+
+    /// A lane for the thread that asks.
+    pub fn lane(self: &Arc<Self>) -> Arc<Lane<T>> {
+        let lane = Arc::new(Lane { state: Mutex::new(State { baton: None, call: 0, seen: 0, relieved: 0 }) });
+        lock(&self.lanes).push(Arc::downgrade(&lane));
+        self.looker.get_or_init(|| {
+            let relay = Arc::downgrade(self);
+            let started = thread::Builder::new().name("http-relay".to_owned()).spawn(move || run(&relay));
+            started
+                .map(|handle| handle.thread().clone())
+                .inspect_err(|error| log::error!("cannot start the thread that relieves busy connections: {error}"))
+                .ok()
+        });
+        lane
+    }
+
+    /// Runs `work` on this thread. None when it took so long that another thread has taken over.
+    pub fn run(&self, lane: &Lane<T>, baton: Box<T>, work: impl FnOnce()) -> Option<Box<T>> {
+        let mut state = lock(&lane.state);
+        state.baton = Some(baton);
+        state.call += 1;
+        drop(state);
+        // Either this sees that the relay sleeps, or the relay, which looks once more before it does, sees the baton.
+        if self.is_asleep.load(Ordering::SeqCst) && self.is_asleep.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+        work();
+        lock(&lane.state).baton.take()
+    }
+
+    /// Looks at all lanes. True when there was a call.
+    fn look(&self) -> bool {
+        let mut lanes = lock(&self.lanes);
+        lanes.retain(|lane| lane.strong_count() > 0);
+        let all: Vec<_> = lanes.iter().filter_map(Weak::upgrade).collect();
+        drop(lanes);
+        all.iter().filter(|lane| self.look_at(lane)).count() > 0
+    }
+
+    fn look_at(&self, lane: &Arc<Lane<T>>) -> bool {
+        let mut state = lock(&lane.state);
+        let call = state.call;
+        if state.seen != call {
+            state.seen = call;
+            return true;
+        }
+        if state.baton.is_none() || state.relieved == call {
+            return false;
+        }
+        state.relieved = call;
+        drop(state);
+        let of = Arc::clone(lane);
+        let relieve = move || {
+            if let Some(baton) = of.take(call) {
+                baton.go_on();
+            }
+        };
+        match thread::Builder::new().name("http".to_owned()).stack_size(self.stack).spawn(relieve) {
+            Ok(_) => self.is_short.store(false, Ordering::Relaxed),
+            Err(error) => {
+                // The next look tries again.
+                lock(&lane.state).relieved = 0;
+                if !self.is_short.swap(true, Ordering::Relaxed) {
+                    log::error!("cannot start a thread for a connection: {error}: it waits for its call");
+                }
+            }
+        }
+        true
+    }
+}
+
+impl<T> Drop for Relay<T> {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
+
+impl<T> Lane<T> {
+    /// The baton, if it still lies there for this call.
+    fn take(&self, call: u64) -> Option<Box<T>> {
+        let mut state = lock(&self.state);
+        if state.call == call { state.baton.take() } else { None }
+    }
+}
+
+fn run<T: Baton>(relay: &Weak<Relay<T>>) {
+    let mut quiet = 0;
+    while let Some(alive) = relay.upgrade() {
+        quiet = if alive.look() { 0 } else { quiet + 1 };
+        let mut sleeps = quiet > QUIET;
+        if sleeps {
+            alive.is_asleep.store(true, Ordering::SeqCst);
+            sleeps = !alive.look();
+        }
+        drop(alive);
+        if sleeps {
+            thread::park();
+            quiet = 0;
+        } else {
+            thread::park_timeout(LOOK);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{Receiver, Sender, bounded};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Says when it goes on.
+    struct Runner(Sender<()>);
+
+    impl Baton for Runner {
+        fn go_on(self: Box<Self>) {
+            self.0.send(()).ok();
+        }
+    }
+
+    #[test]
+    fn a_quick_call_keeps_its_thread() {
+        let (sender, went_on) = bounded(1);
+        let relay = Relay::new(64 << 10);
+        let lane = relay.lane();
+        let mut runner = Some(Box::new(Runner(sender)));
+        for _ in 0..1000 {
+            let mut ran = false;
+            runner = relay.run(&lane, runner.take().unwrap(), || ran = true);
+            assert!(ran);
+            // A look may come between: then the thread that it starts has the baton.
+            if runner.is_none() {
+                went_on.recv_timeout(PATIENCE).unwrap();
+                return;
+            }
+        }
+        drop(runner);
+        assert!(went_on.recv_timeout(PATIENCE).is_err(), "nobody else went on with it");
+    }
+
+    #[test]
+    fn a_call_that_takes_long_is_relieved_once() {
+        let (sender, went_on) = bounded(2);
+        let relay = Relay::new(64 << 10);
+        let (first, second) = (relay.lane(), relay.lane());
+        let wait = |went_on: &Receiver<()>| went_on.recv_timeout(PATIENCE).unwrap();
+        assert!(relay.run(&first, Box::new(Runner(sender.clone())), || wait(&went_on)).is_none());
+        assert!(relay.run(&second, Box::new(Runner(sender)), || wait(&went_on)).is_none());
+        assert!(went_on.is_empty());
+    }
+
+    #[test]
+    fn a_relay_that_sleeps_is_woken() {
+        let (sender, went_on) = bounded(1);
+        let relay = Relay::new(64 << 10);
+        let lane = relay.lane();
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !relay.is_asleep.load(Ordering::SeqCst) {
+            assert!(std::time::Instant::now() < deadline, "it never sleeps");
+            thread::yield_now();
+        }
+        assert!(relay.run(&lane, Box::new(Runner(sender)), || went_on.recv_timeout(PATIENCE).unwrap()).is_none());
+    }
+}

@@ -306,11 +306,7 @@ impl Machine {
                 self.cancels = 0;
                 self.start(now, todo);
             }
-            // What it was cancelled for may have turned out to be output; it must run to its end all the same.
-            Built::Cancelled => {
-                self.wanted |= self.fresh.is_empty();
-                self.settle(now, todo);
-            }
+            Built::Cancelled => self.settle(now, todo),
             Built::Failed(failure) => {
                 self.cancels = 0;
                 self.failed(now, failure, todo);

@@ -6,6 +6,9 @@ BENCH_BIN := $(BENCHES)/release
 BENCH = python3 benches/bench.py $(1) --ours $(RELEASE) --bin $(BENCH_BIN) $(BENCH_FLAGS)
 BENCH_BUILD = $(CARGO) build --release --locked --manifest-path benches/Cargo.toml --target-dir $(BENCHES)
 
+INCUMBENT := $(BENCHES)/incumbent
+PEER_FLAGS = --peers --peer-bin $(BENCHES)/peers/release --venv $(INCUMBENT)
+
 .PHONY: bench bench-peers bench-idle bench-front bench-programs
 
 bench: release bench-programs ## calls/s, CPU per call, latency, start, beside the least that a server can do (Linux, Python 3; 3 min)
@@ -18,6 +21,20 @@ bench-idle: release bench-programs ## 2000 idle event streams, and one notificat
 
 bench-front: release bench-programs ## what `run` costs (Linux, Python 3; 1 min)
 	$(call BENCH,front)
+
+bench-peers: release bench-programs $(INCUMBENT)/.installed ## the same beside tiny_http, rmcp, rust-mcp-sdk and the Python incumbent (Linux, Python 3; 10 min, most of it building them)
+	$(BENCH_BUILD) -p bench-tiny
+	$(CARGO) build --release --locked --manifest-path benches/peers/Cargo.toml --target-dir $(BENCHES)/peers
+	$(call BENCH,calls) $(PEER_FLAGS)
+	$(call BENCH,start) $(PEER_FLAGS)
+
+# Without ensurepip (Debian splits it off) the environment borrows the pip of the system.
+$(INCUMBENT)/.installed: benches/peers/incumbent.txt
+	rm -rf $(@D)
+	python3 -m venv $(@D) 2>/dev/null || python3 -m venv --clear --without-pip $(@D)
+	if [ -x $(@D)/bin/pip ]; then $(@D)/bin/python -m pip install -q --disable-pip-version-check -r $<; \
+	else python3 -m pip --python $(@D)/bin/python install -q --disable-pip-version-check -r $<; fi
+	touch $@
 
 bench-programs:
 	$(BENCH_BUILD) -p bench-load -p bench-limit

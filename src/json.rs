@@ -139,7 +139,11 @@ pub(crate) fn string(text: &str) -> String {
 /// The text that the JSON string `raw` stands for; none when it is not a string.
 pub(crate) fn unquote(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') { serde_json::from_str(raw).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+    if first(inner.as_bytes(), |byte| byte == b'\\').is_some() {
+        serde_json::from_str(raw).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
 }
 
 /// The text of the member `name` of the object `text`, which is known to be JSON; none when there is none, or no object.

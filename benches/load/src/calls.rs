@@ -1,6 +1,6 @@
 //! Calls at full speed: each session makes its next call when the last one is answered. Bounded in time and in number.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +24,8 @@ struct Shared {
     phase: AtomicU8,
     /// Calls that may still begin: a bound for when the clock is wrong.
     left: AtomicU64,
+    /// Sessions that still call.
+    active: AtomicUsize,
     histogram: Mutex<Histogram>,
     failure: Mutex<Option<String>>,
     has_failed: AtomicBool,
@@ -35,6 +37,7 @@ impl Crew {
         let shared = Arc::new(Shared {
             phase: AtomicU8::new(if warmup.is_zero() { MEASURING } else { WARMING }),
             left: AtomicU64::new(calls),
+            active: AtomicUsize::new(sessions),
             histogram: Mutex::default(),
             failure: Mutex::default(),
             has_failed: AtomicBool::new(false),
@@ -59,7 +62,7 @@ impl Crew {
     /// Waits for `time`, or until a session has failed.
     pub fn wait(&self, time: Duration) {
         let end = Instant::now() + time;
-        let is_over = || self.shared.has_failed.load(Ordering::Relaxed) || self.shared.left.load(Ordering::Relaxed) == 0;
+        let is_over = || self.shared.has_failed.load(Ordering::Relaxed) || self.shared.active.load(Ordering::Relaxed) == 0;
         while Instant::now() < end && !is_over() {
             thread::sleep(Duration::from_millis(20).min(end.saturating_duration_since(Instant::now())));
         }
@@ -105,6 +108,7 @@ impl Shared {
             }
         }
         lock(&self.histogram).add(&histogram);
+        self.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -47,13 +47,14 @@ $(TOOLS)/bin/cargo-fuzz:
 	CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$(TOOLS)/build $(CARGO) install --debug --locked --root $(TOOLS) cargo-fuzz@$(CARGO_FUZZ)
 
 # The sanitizer's flags are unstable ones; RUSTC_BOOTSTRAP has the stable compiler take them.
-fuzz: $(TOOLS)/bin/cargo-fuzz ## every parser against libFuzzer, FUZZ_SECONDS each (Rust, a C++ compiler; 10 min each)
+fuzz: $(TOOLS)/bin/cargo-fuzz ## every parser against libFuzzer, FUZZ_SECONDS=600 each (Rust, a C++ compiler; 90 min)
+	RUSTC_BOOTSTRAP=1 $(TOOLS)/bin/cargo-fuzz build --target $(TARGET) --target-dir target/fuzz/build
 	@set -e; for target in $$(ls fuzz/fuzz_targets | sed 's/\.rs$$//'); do \
 		echo "== $$target, $(FUZZ_SECONDS) s"; mkdir -p target/fuzz/corpus/$$target; \
-		RUSTC_BOOTSTRAP=1 $(TOOLS)/bin/cargo-fuzz run $$target target/fuzz/corpus/$$target --target $(TARGET) --target-dir target/fuzz/build -- \
-			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 2>target/fuzz/$$target.log \
+		target/fuzz/build/$(TARGET)/release/$$target target/fuzz/corpus/$$target -artifact_prefix=target/fuzz/found-$$target- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=65536 >target/fuzz/$$target.log 2>&1 \
 			|| { tail -40 target/fuzz/$$target.log; exit 1; }; \
-		grep -E '^(stat::number_of_executed_units|stat::average_exec_per_sec|Done)' target/fuzz/$$target.log; \
+		grep '^Done' target/fuzz/$$target.log; \
 	done
 
 # What plain `make` does is for the including Makefile to say.

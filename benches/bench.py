@@ -22,8 +22,8 @@ LARGE = 4 * MIB - 1024
 class Subject:
     """A server to start. `transports` says where it serves what; `command` may use {port}."""
 
-    def __init__(self, name, command, transports, environment=None, argument="message"):
-        self.name, self.command, self.transports, self.argument = name, command, transports, argument
+    def __init__(self, name, command, transports, environment=None, fresh="false"):
+        self.name, self.command, self.transports, self.fresh = name, command, transports, fresh
         self.environment = environment or {}
         self.process = self.port = None
 
@@ -123,7 +123,7 @@ def subjects(args):
             Subject("rmcp", [peer("rmcp"), "{port}"], {"mcp": "/mcp"}),
             Subject("rust-mcp-sdk", [peer("rust-mcp-sdk"), "{port}"], {"sse": "/sse"}),
             Subject("incumbent, repaired", [os.path.join(args.venv, "bin/python"), args.incumbent], {"sse": "/sse"},
-                    {"MCP_TRANSPORT": "http", "MCP_HTTP_HOST": "127.0.0.1", "MCP_HTTP_PORT": "{port}"}),
+                    {"MCP_TRANSPORT": "http", "MCP_HTTP_HOST": "127.0.0.1", "MCP_HTTP_PORT": "{port}"}, fresh="true"),
         ]
     return found
 
@@ -150,7 +150,7 @@ def calls(args):
                     if subject.name in failures:
                         continue
                     got = load(args, "calls", transport=transport, path=subject.transports[transport], port=subject.port, pid=subject.process.pid,
-                               sessions=sessions, size=size, seconds=args.seconds, warmup=args.seconds / 3, argument=subject.argument)
+                               sessions=sessions, size=size, seconds=args.seconds, warmup=args.seconds / 3, fresh=subject.fresh)
                     if isinstance(got, str):
                         failures[subject.name] = got
                     else:
@@ -213,7 +213,7 @@ def peak(args):
                 continue
             with subject as server:
                 common = server and dict(transport=transport, path=subject.transports[transport], port=subject.port, pid=subject.process.pid,
-                                         sessions=1, argument=subject.argument, warmup=0)
+                                         sessions=1, fresh=subject.fresh, warmup=0)
                 if not server or isinstance(load(args, "calls", calls=20, **common), str):
                     continue
                 before = resident(subject.process.pid)["VmRSS:"]
@@ -237,7 +237,7 @@ def start(args):
             transport = next(iter(subject.transports))
             os.environ.update({name: value.format(port=port) for name, value in subject.environment.items()})
             got = load(args, "start", transport=transport, path=subject.transports[transport], port=port, calls=1,
-                       command=" ".join(["taskset", "-c", SERVER] + subject.words(port)))
+                       fresh=subject.fresh, command=" ".join(["taskset", "-c", SERVER] + subject.words(port)))
             for name in subject.environment:
                 del os.environ[name]
             if isinstance(got, str):

@@ -94,11 +94,13 @@ fn events(mut stream: TcpStream, ways: &Ways, has_channel: bool) -> io::Result<(
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     let head =
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\nevent: endpoint\ndata: /messages/?session_id=";
-    stream.write_all(format!("{head}{id}\n\n").as_bytes())?;
+    let endpoint = format!("{head}{id}\n\n");
+    // A client that knows its id may use it at once.
     let insert = |way| ways.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(way));
     if has_channel {
         let (sender, receiver) = sync_channel::<Vec<u8>>(QUEUE);
         insert(Way::Channel(sender));
+        stream.write_all(endpoint.as_bytes())?;
         while let Ok(event) = receiver.recv() {
             if stream.write_all(&event).is_err() {
                 break;
@@ -106,6 +108,7 @@ fn events(mut stream: TcpStream, ways: &Ways, has_channel: bool) -> io::Result<(
         }
     } else {
         insert(Way::Socket(Mutex::new(stream.try_clone()?)));
+        stream.write_all(endpoint.as_bytes())?;
         while stream.read(&mut [0; 16])? > 0 {}
     }
     ways.write().unwrap_or_else(PoisonError::into_inner).remove(&id);

@@ -19,6 +19,8 @@ pub struct Target {
     tail: Vec<u8>,
     /// How often the whole payload is compared; its length, its first and its last byte are each time.
     every: u64,
+    /// Whether each POST gets a connection of its own: for servers that break theirs.
+    is_fresh: bool,
 }
 
 #[derive(Clone, PartialEq)]
@@ -49,6 +51,7 @@ impl Target {
             payload,
             tail,
             every: if size <= 4096 { 1 } else { 64 },
+            is_fresh: flags.or("fresh", false)?,
         }))
     }
 
@@ -142,6 +145,9 @@ impl Session {
                 let mut posts = Conn::open(target.address, 4096)?;
                 post(&mut posts, target.address, &path, &initialize())?;
                 events.event()?;
+                if target.is_fresh {
+                    posts = Conn::open(target.address, 4096)?;
+                }
                 post(&mut posts, target.address, &path, INITIALIZED)?;
                 Ok(Session::Sse { target, events, posts, path, out: Vec::new() })
             }
@@ -196,6 +202,9 @@ impl Session {
                     target.address
                 );
                 out.splice(..0, head.bytes());
+                if target.is_fresh {
+                    *posts = Conn::open(target.address, 4096)?;
+                }
                 posts.send([out, &target.tail])?;
                 let Event::Message(data) = events.event()? else { return Err("an endpoint once more".into()) };
                 target.check(events.body(data), id)?;

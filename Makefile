@@ -60,7 +60,7 @@ curl: build
 release: ## the release binary (Rust; 1 min)
 	$(CARGO) build --release --locked
 
-clients: ## real third-party clients against the demo (Python 3.11, Node 20; 1 min)
+clients: ## real third-party clients against the demo, and through a front that reloads (Python 3.11, Node 20; 2 min)
 
 clients-idle: ## the same clients after 320 s of silence (not in CI; 6 min)
 

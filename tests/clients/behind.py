@@ -27,6 +27,7 @@ from kit import (
     need,
     python_client,
     remote_command,
+    steps_through,
     typescript_client,
 )
 
@@ -358,6 +359,8 @@ def both_ways(server, serial):
         if server is Sdk:
             need("only_in_1" in tools and "only_in_4" in client.tell("tools"), "tools at the end")
             client.tell("come", method="notifications/tools/list_changed")
+            tail = front.log(client).error_tail
+            wait(lambda: any("version 4 logs at debug" in line for line in list(tail)), "the level at version 4")
         ok("the last version does it all, and forgets the subscription")
 
     return story
@@ -424,14 +427,20 @@ def demo(name, binary, transport, remote, program):
             front.edit()
             return front.open_when_sent(client)
 
+    # The front is as modern as its server; HTTP+SSE never is.
+    modern = "2.3.0" in name and "legacy" not in name and transport != "sse"
+    steps = steps_through(remote[0]) if remote else STEPS
+
     def check(step, data, client):
+        if step == "initialize":
+            need(data["modern"] == modern, f"the era: {data}")
         if step == "cancel":
             need(data["told"], f"the client did not send notifications/cancelled: {data}")
             need(data["answers"] == [], f"the cancelled call was answered: {data['answers']}")
             front.log(client).said("slow was cancelled at step")
 
     try:
-        results = converse(name, program, front.endpoint(transport, remote), STEPS, between, check, cwd=front.place)
+        results = converse(name, program, front.endpoint(transport, remote), steps, between, check, cwd=front.place)
         try:
             front.end()
             results.append(Result(f"{name}: nothing is left"))

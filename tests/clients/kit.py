@@ -170,6 +170,13 @@ def remote_command(url, words, name):
     return ["env", f"MCP_REMOTE_CONFIG_DIR={state}", "node", REMOTE, url, *words.split()], state
 
 
+def steps_through(words):
+    """The steps that mcp-remote with these options can do. It cancels a modern call by POSTing notifications/cancelled, where
+    on this transport the closed response stream is the signal (an id says nothing where the requests of all clients
+    meet), so that call runs on: 0.15.1."""
+    return [step for step in STEPS if step != "cancel" or words != "--protocol auto"]
+
+
 @dataclass
 class Result:
     name: str

@@ -34,6 +34,7 @@ from kit import (
     need,
     python_client,
     remote_command,
+    steps_through,
     typescript_client,
 )
 
@@ -153,10 +154,8 @@ def cases(server, binary):
     for words, path, _ in REMOTES:
         name = f"typescript sdk 1.32.2 through mcp-remote {words} at {path}"
         command, _ = remote_command(server.base + path, words, name)
-        # mcp-remote 0.15.1 cancels a modern call by POSTing notifications/cancelled. On this transport the closed response
-        # stream is the signal (an id says nothing where requests of all clients meet), so that call runs on.
-        steps = [step for step in STEPS if step != "cancel" or words != "--protocol auto"]
-        yield case(name, typescript_client(), Endpoint("stdio", command=command), "initialize", steps=steps)
+        endpoint = Endpoint("stdio", command=command)
+        yield case(name, typescript_client(), endpoint, "initialize", steps=steps_through(words))
 
     for words, path, uses in REMOTES:
         for number in range(1, REMOTE_RUNS + 1):

@@ -34,7 +34,7 @@ pub(crate) struct Relay<T> {
     is_short: AtomicBool,
     is_asleep: AtomicBool,
     /// The thread that looks; none when the system had none for it.
-    looker: OnceLock<Option<Thread>>,
+    looker: OnceLock<Thread>,
 }
 
 /// Where one thread lays down its connection.
@@ -53,29 +53,27 @@ struct State<T> {
 
 impl<T> Relay<T> {
     fn wake(&self) {
-        self.looker.get().into_iter().flatten().for_each(Thread::unpark);
+        self.looker.get().into_iter().for_each(Thread::unpark);
     }
 }
 
 impl<T: Baton> Relay<T> {
-    /// Threads that take over get `stack` bytes of stack.
+    /// Starts the thread that looks. Threads that take over get `stack` bytes of stack.
     pub fn new(stack: usize) -> Arc<Relay<T>> {
         let (is_short, is_asleep) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Relay { lanes: Mutex::default(), stack, is_short, is_asleep, looker: OnceLock::new() })
+        let relay = Arc::new(Relay { lanes: Mutex::default(), stack, is_short, is_asleep, looker: OnceLock::new() });
+        let looked_after = Arc::downgrade(&relay);
+        match thread::Builder::new().name("http-relay".to_owned()).spawn(move || run(&looked_after)) {
+            Ok(handle) => drop(relay.looker.set(handle.thread().clone())),
+            Err(error) => log::error!("cannot start the thread that relieves busy connections: {error}"),
+        }
+        relay
     }
 
     /// A lane for the thread that asks.
-    pub fn lane(self: &Arc<Self>) -> Arc<Lane<T>> {
+    pub fn lane(&self) -> Arc<Lane<T>> {
         let lane = Arc::new(Lane { state: Mutex::new(State { baton: None, call: 0, seen: 0, relieved: 0 }) });
         lock(&self.lanes).push(Arc::downgrade(&lane));
-        self.looker.get_or_init(|| {
-            let relay = Arc::downgrade(self);
-            let started = thread::Builder::new().name("http-relay".to_owned()).spawn(move || run(&relay));
-            started
-                .map(|handle| handle.thread().clone())
-                .inspect_err(|error| log::error!("cannot start the thread that relieves busy connections: {error}"))
-                .ok()
-        });
         lane
     }
 

@@ -17,8 +17,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from run import HERE, INSTALLED, NODE, ROOT, STEPS, Endpoint, Failure, Result, Tap, converse, environment, need
-from run import python_client, typescript_client
+from kit import HERE, INSTALLED, NODE, ROOT, STEPS, Endpoint, Failure, Result, converse, environment, need
+from kit import python_client, typescript_client
+from run import Tap
 
 EVERYTHING = NODE / "node_modules" / "@modelcontextprotocol" / "server-everything" / "dist" / "index.js"
 CLIENTS = [
@@ -77,7 +78,7 @@ def case(name, program, binary, command, path, steps, restart_before=(), flags=(
             return [Result(name, str(failure))]
         count = iter(range(len(steps)))
 
-        def between(_):
+        def between(*_):
             if next(count) in restart_before:
                 remote.restart()
 

@@ -127,7 +127,7 @@ REMOTES = [
     ("--transport http-only", "/mcp", STREAMABLE),
     ("--protocol auto", "/mcp", STREAMABLE),
 ]
-REMOTE_RUNS = 3
+REMOTE_RUNS = 8
 
 
 def cases(server, binary):

@@ -18,6 +18,8 @@ use crate::message::Message;
 const ACTIVE: Duration = Duration::from_secs(60);
 /// How long the report of what changed may hold up the outcome.
 const COMPARISON: Duration = Duration::from_secs(1);
+/// How long a report takes from the session it is about to whoever waits for it.
+const LAST_REPORT: Duration = Duration::from_millis(50);
 
 pub(super) fn swap(hold: &Hold, save: Save) -> Swapped {
     let begun = Instant::now();
@@ -90,13 +92,15 @@ fn wait_for(canary: &Arc<Group>, hold: &Hold, save: Save, begun: Instant, report
         state.last_error = None;
     }
     spread(hold, canary.id, save.number);
-    let deadline = Instant::now() + COMPARISON;
+    let mut deadline = Instant::now() + COMPARISON;
     while let Ok(report) = reports.recv_deadline(deadline) {
         match report {
             Report::Compared { changes: Some(changes) } => return Some(Swapped::Live { took, changes }),
             // This client knows no tools; another's child may still be on its way.
             Report::Compared { changes: None } if hold.groups().iter().any(|group| group.with(|core, _| core.is_comparing())) => {}
-            Report::Compared { changes: None } | Report::Gone => break,
+            // Nor is another's: what it found may be on its way to us.
+            Report::Compared { changes: None } => deadline = deadline.min(Instant::now() + LAST_REPORT),
+            Report::Gone => break,
             Report::Ready { .. } | Report::Failed { .. } => {}
         }
     }

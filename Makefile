@@ -57,6 +57,9 @@ unit:
 curl: build
 	tests/curl/run.sh $(BIN)
 
+endurance: ## two hundred reloads under a calling client, on a quiet machine (Rust, Python 3; 2 min)
+	RUSTFLAGS='--cfg endurance' $(CARGO) test --locked --target-dir target/endurance --test it -- endurance
+
 release: ## the release binary (Rust; 1 min)
 	$(CARGO) build --release --locked
 

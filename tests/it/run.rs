@@ -7,6 +7,7 @@ mod builds;
 mod dev;
 mod ending;
 #[cfg(target_os = "linux")]
+#[cfg(endurance)]
 mod endurance;
 mod hostile;
 mod reloads;

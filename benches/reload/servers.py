@@ -87,10 +87,11 @@ class Plain(Server):
     def write(self):
         self.command = [sys.executable, "server.py"]
         shutil.copy(SOURCES / "plain.py", self.place / "server.py")
-        (self.place / "parts").mkdir()
+        for part in range(self.parts):
+            self.answer(part).parent.mkdir(parents=True)
 
     def answer(self, part):
-        return self.place / "parts" / ("p%02d.py" % part)
+        return self.place / "parts" / ("p%02d" % part) / "answer.py"
 
 
 class Sdk(Server):

@@ -6,8 +6,8 @@ import pathlib
 import sys
 import threading
 
-PARTS = sorted(path.stem for path in pathlib.Path(__file__).with_name("parts").glob("*.py"))
-VERSION = max(importlib.import_module("parts." + part).VERSION for part in PARTS)
+PARTS = sorted(path.name for path in pathlib.Path(__file__).with_name("parts").iterdir())
+VERSION = max(importlib.import_module("parts.%s.answer" % part).VERSION for part in PARTS)
 TOOL = {"name": "echo", "description": "Says it again", "inputSchema": {"type": "object", "properties": {"message": {"type": "string"}}}}
 out = threading.Lock()
 

@@ -191,3 +191,25 @@ fn a_quick_edit_of_an_imported_python_module_is_never_the_old_bytecode() {
     }
     assert!(!bench.path("__pycache__").exists());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_first_edit_of_any_file_of_a_large_tree_is_known_to_the_next_call() {
+    let bench = Bench::new();
+    for number in 0..2000 {
+        let dir = bench.path(&format!("more/d{}", number % 20));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join(format!("f{number}.py")), "").unwrap();
+    }
+    let source = std::fs::read_to_string(bench.path("child.py")).unwrap();
+    let newest = "import importlib\n    result = text(max(importlib.import_module(f\"more.d{n}.value\").VALUE for n in range(20)))\n    if name == \"ask\"";
+    bench.write("child.py", &source.replace("result = text(get(\"name\"))\n    if name == \"ask\"", newest));
+    (0..20).for_each(|n| drop(bench.write(&format!("more/d{n}/value.py"), "VALUE = 'v00'\n")));
+    let mut client = bench.run(&["--watch", "."]);
+    client.initialize();
+    assert_eq!(client.version(), "v00");
+    for round in 1..10 {
+        bench.write(&format!("more/d{round}/value.py"), &format!("VALUE = 'v{round:02}'\n"));
+        assert_eq!(client.version(), format!("v{round:02}"));
+    }
+}

@@ -5,13 +5,16 @@ README_UV := target/readme/uv
 TYPESCRIPT := 5.9.3
 UV := 0.9.7
 
-.PHONY: readme readme-clean
+.PHONY: readme readme-clean recording
 
 readme: build $(README_NODE)/.installed $(README_UV)/.installed ## every command of README.md, and every example as its head says (Rust, Python 3, Node with npm, curl; 1 min)
 	python3 tests/readme/run.py --bin $(BIN)
 
 readme-clean: build $(README_NODE)/.installed $(README_UV)/.installed ## the same, with the first steps in a fresh clone, from nothing (Rust, Python 3, Node with npm, curl; 8 min)
 	python3 tests/readme/run.py --bin $(BIN) --clean
+
+recording: release ## packaging/recording.txt and .svg: an edit, a save, the same session (Rust, Python 3, curl; 1 min)
+	python3 tests/readme/record.py --bin $(RELEASE)
 
 # The recipes for TypeScript and uv need these.
 $(README_NODE)/.installed:

@@ -480,6 +480,9 @@ def readme(stage, text):
             stage.case(what, lambda: "ran: it is the server of the other cases")
         else:
             stage.case(what, lambda: need(block.text.strip()[0] not in "$>{", "a command in a picture?") and "checked: a picture, nothing to run")
+    words = [sys.executable, HERE / "record.py", "--bin", stage.binary, "--check"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE)
+    stage.case("packaging/recording.txt", lambda: need(done.returncode == 0, done.stderr) and "ran: the same comes out today, times apart")
     names(stage, text)
 
 

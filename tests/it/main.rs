@@ -9,6 +9,8 @@ mod ending;
 mod guard;
 mod hostile;
 mod http;
+#[cfg(unix)]
+mod messages;
 mod modern;
 mod mount;
 mod pitfalls;

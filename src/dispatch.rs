@@ -294,7 +294,7 @@ impl OpenCall {
     /// Acknowledges a request that stays open, and opens it.
     fn listen(&mut self, message: Message, listeners: &Listeners) {
         let session = Session::new(Arc::clone(&self.peer), Some(Arc::clone(&self.call)));
-        let meta = format!("{{\"_meta\":{}}}", message.find(&["_meta"]).unwrap_or("{}"));
+        let meta = format!("{{\"_meta\":{}}}", message.meta().unwrap_or("{}"));
         let request = Request::new(Message::request(message.id(), "server/discover", Some(&meta)));
         let said = catch_unwind(AssertUnwindSafe(|| complete::discover(&*self.handler, &request, &session)));
         let capabilities = said.ok().and_then(Result::ok).and_then(|said| said.get("capabilities").map(str::to_owned)).unwrap_or_default();

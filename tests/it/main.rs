@@ -9,7 +9,8 @@ mod ending;
 mod guard;
 mod hostile;
 mod http;
-#[cfg(unix)]
+// What the system says of a failure is in Linux's words.
+#[cfg(target_os = "linux")]
 mod messages;
 mod modern;
 mod mount;

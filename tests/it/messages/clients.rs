@@ -109,7 +109,7 @@ fn what_is_no_message_on_stdin_is_answered_and_explained() {
     let rows = [
         ("GET /mcp HTTP/1.1", -32700, "Parse error: this is not JSON: expected value at line 1 column 1"),
         ("hello", -32700, "Parse error: this is not JSON: expected value at line 1 column 1"),
-        ("{\"jsonrpc\":\"2.0\",", -32700, "Parse error: this is not JSON: EOF while parsing a value at line 1 column 17"),
+        ("{\"jsonrpc\":\"2.0\",", -32700, "Parse error: this is not JSON: EOF while parsing an object at line 1 column 17"),
         ("[]", -32600, "Invalid request: the batch is empty"),
         ("42", -32600, "Invalid request: a message is an object"),
         ("{}", -32600, "Invalid request: jsonrpc must be \"2.0\""),

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """What `connect` adds to a call: the same call of the same demo, made directly over HTTP and over stdio through `connect`. Prints Markdown.
 
-One session, one call at a time. The demo and `connect` share a core, the load has the other. Directly and through `connect` take turns, so that
-what else the machine does meets both.
+One session, one call at a time. `connect` runs where its client does: the load and it share a core, the demo has the other. Directly and through
+`connect` take turns, so that what else the machine does meets both. On the demo's core instead it would also wait for the demo's threads.
 """
 
 import argparse
 import os
 
-from bench import SERVER, Subject, load, median, number, table, target
+from bench import LOAD, Subject, load, median, number, table, target
 
 # One of each is measured in every round, in this order.
 WAYS = {"Streamable HTTP": ("mcp", "http", "/mcp"), "HTTP+SSE": ("sse", "sse", "/sse")}
@@ -30,7 +30,7 @@ def main():
             raise SystemExit("the demo does not start")
         for _ in range(args.rounds):
             for name, (direct, forced, path) in WAYS.items():
-                words = "taskset -c %s %s connect --transport %s --log-level off http://127.0.0.1:%d%s" % (SERVER, args.ours, forced, server.port, path)
+                words = "taskset -c %s %s connect --transport %s --log-level off http://127.0.0.1:%d%s" % (LOAD, args.ours, forced, server.port, path)
                 ways = {"direct": dict(transport=direct, port=server.port), "connect": dict(transport="stdio", command=words)}
                 for way, flags in ways.items():
                     got = load(args, "calls", sessions=1, seconds=args.seconds, warmup=args.seconds / 3, **flags)

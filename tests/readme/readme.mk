@@ -5,7 +5,7 @@ README_UV := target/readme/uv
 TYPESCRIPT := 5.9.3
 UV := 0.9.7
 
-.PHONY: readme readme-clean recording
+.PHONY: readme readme-clean recording compare
 
 readme: build $(README_NODE)/.installed $(README_UV)/.installed ## every command of README.md, and every example as its head says (Rust, Python 3, Node with npm, curl; 1 min)
 	python3 tests/readme/run.py --bin $(BIN)
@@ -15,6 +15,9 @@ readme-clean: build $(README_NODE)/.installed $(README_UV)/.installed ## the sam
 
 recording: release ## packaging/recording.txt and .svg: an edit, a save, the same session (Rust, Python 3, curl; 1 min)
 	python3 tests/readme/record.py --bin $(RELEASE)
+
+compare: ## the facts of COMPARE.md about other people's packages, which it fetches (Python 3, npm, git, Rust; 1 min)
+	python3 tests/readme/compare.py
 
 # The recipes for TypeScript and uv need these.
 $(README_NODE)/.installed:

@@ -9,7 +9,7 @@ BENCH_BUILD = $(CARGO) build --release --locked --manifest-path benches/Cargo.to
 INCUMBENT := $(BENCHES)/incumbent
 PEER_FLAGS = --peers --peer-bin $(BENCHES)/peers/release --venv $(INCUMBENT)
 
-.PHONY: bench bench-connect bench-peers bench-idle bench-front bench-programs
+.PHONY: bench bench-connect bench-peers bench-idle bench-front bench-reload bench-programs
 
 bench: release bench-programs ## calls/s, CPU per call, latency, start, beside the least that a server can do (Linux, Python 3; 3 min)
 	$(call BENCH,calls)
@@ -30,6 +30,10 @@ bench-peers: release bench-programs $(INCUMBENT)/.installed ## the same beside t
 	$(CARGO) build --release --locked --manifest-path benches/peers/Cargo.toml --target-dir $(BENCHES)/peers
 	$(call BENCH,calls) $(PEER_FLAGS)
 	$(call BENCH,start) $(PEER_FLAGS)
+
+# The one benchmark that can fail: a call of ours that fails, gets lost or is answered by old code is a fault, whatever the machine.
+bench-reload: release $(CLIENTS)/mcp-2.3.0/.installed $(CLIENTS)/node/.installed $(INCUMBENT)/.installed ## edits under a calling client: lost calls, edit to new answer, gaps, idle CPU; the incumbent beside it (Linux, Python 3.11, Node 20; 8 min)
+	python3 benches/reload --ours $(RELEASE) --clients $(CLIENTS) --venv $(INCUMBENT) --work $(BENCHES)/reload $(BENCH_FLAGS)
 
 # Without ensurepip (Debian splits it off) the environment borrows the pip of the system.
 $(INCUMBENT)/.installed: benches/peers/incumbent.txt

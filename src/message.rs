@@ -81,7 +81,7 @@ impl Message {
         }
         let read = json::envelope(&text, ["jsonrpc", "id", "method", "params", "result", "error"]);
         let Envelope { members, inner, has_breaks } = read.map_err(|unreadable| match unreadable {
-            Unreadable::Syntax(error) => Malformed { id: None, error: RpcError::parse_error(error) },
+            Unreadable::Syntax(error) => Malformed { id: None, error: not_json(error) },
             Unreadable::NotAnObject => Malformed { id: None, error: RpcError::invalid_request("a message is an object") },
             Unreadable::Twice(name) => Malformed { id: None, error: RpcError::invalid_request(format!("the message has {name:?} twice")) },
         })?;
@@ -261,14 +261,17 @@ impl fmt::Debug for Message {
     }
 }
 
+fn not_json(error: impl fmt::Display) -> RpcError {
+    RpcError::parse_error(format_args!("this is not JSON: {error}"))
+}
+
 impl Incoming {
     /// Reads what one line or one body held: a message, or an array of them.
     pub(crate) fn parse(text: String) -> Result<Incoming, Malformed> {
         if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('[') {
             return Message::parse(text).map(Incoming::One);
         }
-        let parts: Vec<&RawValue> =
-            serde_json::from_str(&text).map_err(|error| Malformed { id: None, error: RpcError::parse_error(error) })?;
+        let parts: Vec<&RawValue> = serde_json::from_str(&text).map_err(|error| Malformed { id: None, error: not_json(error) })?;
         if parts.len() > BATCH {
             return Err(Malformed { id: None, error: RpcError::invalid_request(format_args!("a batch has at most {BATCH} messages")) });
         }

@@ -115,8 +115,9 @@ pub(crate) enum Verdict {
     /// once, it makes a first build come first.
     Pending(Save),
     /// Its build or its start failed: held requests go on to the old code, and each session is told once, however often it is said. `output` is
-    /// the end of the compiler's or the server's.
-    NotLive { save: Save, output: String },
+    /// the end of the compiler's or the server's. `tried`: of what was given to [`swap`](Hold::swap), this is the same code; none when it never came to
+    /// that. A child that starts later, after a crash, may have it all the same.
+    NotLive { save: Save, output: String, tried: Option<u64> },
 }
 
 /// A look at the hold, for `status` and `/readyz`.

@@ -9,6 +9,8 @@ mod ending;
 #[cfg(target_os = "linux")]
 #[cfg(endurance)]
 mod endurance;
+#[cfg(target_os = "linux")]
+mod faults;
 mod hostile;
 mod reloads;
 mod stateless;

@@ -267,7 +267,7 @@ impl Hold {
         for group in self.groups() {
             group.with(core::Core::close);
         }
-        let ladder = Ladder { close_stdin_wait: CLOSE_STDIN_WAIT, term_wait: self.settings.stop_timeout };
+        let ladder = last_ladder(self.settings.stop_timeout, grace.saturating_sub(deadline.saturating_duration_since(Instant::now())));
         let left = self.starter.spawner().stop_all(ladder);
         if left > 0 {
             log::error!("{left} servers cannot be ended");
@@ -360,6 +360,13 @@ impl Hold {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How servers are stopped in the end, when their calls have had `spent`: with the default grace period all of it takes less than eight seconds, even
+/// when clients have to be waited for as well.
+fn last_ladder(stop_timeout: Duration, spent: Duration) -> Ladder {
+    let left = Duration::from_millis(5500).saturating_sub(spent).max(Duration::from_millis(500));
+    Ladder { close_stdin_wait: CLOSE_STDIN_WAIT.min(left), term_wait: stop_timeout.min(left) }
 }
 
 #[cfg(test)]

@@ -223,6 +223,7 @@ impl Core {
     pub(super) fn stop(&mut self, number: u64, reason: &'static str, now: Instant) {
         let error = match reason {
             "unavailable" => unavailable("the server did not start"),
+            _ if self.is_closed => unavailable("the server is being stopped"),
             _ => lost(reason, "the server was reloaded before it answered"),
         };
         let Some(kid) = self.kid_mut(number) else { return };

@@ -116,8 +116,9 @@ impl Scene {
             Client::Sse(session) => vec![serde_json::from_str(&session.message()).unwrap()],
             Client::Mcp(_, session, open) => {
                 let mut messages = open.remove(&id).expect("a request").join().unwrap();
-                if let Some(begun) = messages.pop_if(|last| last.get("session").is_some()) {
-                    *session = begun["session"].as_str().map(str::to_owned);
+                if let Some(begun) = messages.last().and_then(|last| last["session"].as_str()) {
+                    *session = Some(begun.to_owned());
+                    messages.pop();
                 }
                 messages
             }

@@ -11,7 +11,7 @@ include tests/conformance/conformance.mk
 include packaging/packaging.mk
 include benches/benches.mk
 
-.PHONY: help run build check fmt clippy doc tidy deps test unit curl release size clean
+.PHONY: help run build check fmt clippy doc tidy deps test unit curl soak release size clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -59,6 +59,10 @@ curl: build
 
 endurance: ## two hundred reloads under a calling client, on a quiet machine (Rust, Python 3; 2 min)
 	RUSTFLAGS='--cfg endurance' $(CARGO) test --locked --target-dir target/endurance --test it -- endurance
+
+SOAK_SECONDS ?= 600
+soak: release bench-programs ## SOAK_SECONDS=600 of 64 clients at full speed, coming and going, some of them rude (Linux; 10 min)
+	$(BENCH_BIN)/bench-load soak --seconds $(SOAK_SECONDS) --command "$(RELEASE) demo --http --host 127.0.0.1 --port 0 --max-sessions 128 --keep-alive 2s"
 
 release: ## the release binary (Rust; 1 min)
 	$(CARGO) build --release --locked

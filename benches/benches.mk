@@ -22,7 +22,7 @@ bench-idle: release bench-programs ## 2000 idle event streams, and one notificat
 bench-front: release bench-programs ## what `run` costs (Linux, Python 3; 1 min)
 	$(call BENCH,front)
 
-bench-peers: release bench-programs $(INCUMBENT)/.installed ## the same beside tiny_http, rmcp, rust-mcp-sdk and the Python incumbent (Linux, Python 3; 10 min, most of it building them)
+bench-peers: release bench-programs $(INCUMBENT)/.installed ## the same beside tiny_http, rmcp, rust-mcp-sdk and the Python incumbent (Linux, Python 3; 10 min)
 	$(BENCH_BUILD) -p bench-tiny
 	$(CARGO) build --release --locked --manifest-path benches/peers/Cargo.toml --target-dir $(BENCHES)/peers
 	$(call BENCH,calls) $(PEER_FLAGS)

@@ -106,6 +106,12 @@ class Front:
         self.watched = int(self.log.find(r"watching .*: (\d+) files")[1])
         self.exit = None
 
+    def only_one_is_left(self):
+        """Waits until the old server has gone."""
+        deadline = time.monotonic() + 20
+        while len(children(self.process.pid)) > 1 and time.monotonic() < deadline:
+            time.sleep(0.005)
+
     def end(self):
         if isinstance(self.client, clients.Stdio):
             self.exit = self.client.close()
@@ -171,8 +177,9 @@ def edit(args, server, client, own, front=None):
         now = time.monotonic()
         not_before = now + args.apart
         client.wait(lambda: all(call.answered for call in client.calls.values() if call.sent < now), args.patience + clients.LOST, "the rest")
-        # Not before the old server is gone. Every third one is enough where it takes long.
+        # Every third one is enough where it takes long.
         if own and (number % 3 == 0 or own.times and own.times[-1] < 200):
+            front.only_one_is_left()
             own.once()
     server.break_it()
     broken = time.monotonic()
@@ -275,10 +282,19 @@ def cpu(pid):
     with open("/proc/%d/stat" % pid) as stat:
         fields = stat.read().rsplit(")", 1)[1].split()
     total = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total + sum(cpu(child) for child in children(pid))
+
+
+def children(pid):
+    found = []
     for task in os.listdir("/proc/%d/task" % pid):
-        with open("/proc/%d/task/%s/children" % (pid, task)) as children:
-            total += sum(cpu(int(child)) for child in children.read().split())
-    return total
+        try:
+            with open("/proc/%d/task/%s/children" % (pid, task)) as words:
+                found += map(int, words.read().split())
+        except FileNotFoundError:
+            # That thread has ended since.
+            pass
+    return found
 
 
 def matrix(args):

@@ -8,6 +8,7 @@ TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 
 include tests/clients/clients.mk
 include tests/conformance/conformance.mk
+include tests/readme/readme.mk
 include packaging/packaging.mk
 include benches/benches.mk
 

@@ -9,7 +9,7 @@ BENCH_BUILD = $(CARGO) build --release --locked --manifest-path benches/Cargo.to
 INCUMBENT := $(BENCHES)/incumbent
 PEER_FLAGS = --peers --peer-bin $(BENCHES)/peers/release --venv $(INCUMBENT)
 
-.PHONY: bench bench-peers bench-idle bench-front bench-reload bench-programs
+.PHONY: bench bench-connect bench-peers bench-idle bench-front bench-reload bench-programs
 
 bench: release bench-programs ## calls/s, CPU per call, latency, start, beside the least that a server can do (Linux, Python 3; 3 min)
 	$(call BENCH,calls)
@@ -21,6 +21,9 @@ bench-idle: release bench-programs ## 2000 idle event streams, and one notificat
 
 bench-front: release bench-programs ## what `run` costs (Linux, Python 3; 1 min)
 	$(call BENCH,front)
+
+bench-connect: release bench-programs ## what `connect` adds to a call (Linux, Python 3; 1 min)
+	python3 benches/connect.py --ours $(RELEASE) --bin $(BENCH_BIN)
 
 bench-peers: release bench-programs $(INCUMBENT)/.installed ## the same beside tiny_http, rmcp, rust-mcp-sdk and the Python incumbent (Linux, Python 3; 10 min, most of it building them)
 	$(BENCH_BUILD) -p bench-tiny

@@ -280,6 +280,10 @@ impl RequestLine {
     }
 }
 
+/// Why a client that speaks https is refused.
+pub(crate) const IS_TLS: &str =
+    "this client speaks TLS, and plain http is spoken here: use an http:// URL, or a proxy that speaks https in front";
+
 /// What [`line_end`] found.
 pub(super) enum Line {
     /// The line is this long without its CRLF.
@@ -304,6 +308,8 @@ pub(super) fn line_end(bytes: &[u8], from: usize, limit: usize) -> Result<Line, 
         (b'\r', None) => Ok(Line::Open(at)),
         (b'\r', Some(_)) => Err(Refusal::bad("a carriage return without a line feed")),
         (b'\n', _) => Err(Refusal::bad("a line feed without a carriage return")),
+        // What a TLS client sends first; its user sees no more than that the handshake fails, so that this is for the log.
+        (0x16, _) if at == 0 => Err(Refusal::bad(IS_TLS)),
         _ => Err(Refusal::bad("a control character")),
     }
 }

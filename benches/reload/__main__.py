@@ -72,15 +72,14 @@ class Case:
         self.wrong, self.drops = client.wrong_ids, client.drops
         self.broken = share([call for call in calls if broken[0] <= call.sent < broken[1]])
         self.old = sum(is_old(call, edits) for call in calls) if self.hold else 0
-        self.new = [(one["first"] - one["before"]) * 1000 for one in edits if one["first"]]
-        self.never = sum(one["first"] is None for one in edits)
+        self.new = [(one["first"] - one["before"]) * 1000 for one in edits]
         self.gaps = gaps(calls, edits)
         self.own = own.times if own else []
 
     def faults(self):
         """What must not be."""
         found = {"failed": self.failed, "lost": self.lost, "wrong ids": self.wrong, "drops": self.drops, "old answers": self.old,
-                 "edits that never came": self.never, "not answered while broken": self.broken < 1, "bad exit of the front": self.exit != 0}
+                 "not answered while broken": self.broken < 1, "bad exit of the front": self.exit != 0}
         return {what: count for what, count in found.items() if count}
 
 
@@ -168,8 +167,7 @@ def edit(args, server, client, own, front=None):
         try:
             client.wait(lambda: client.newest >= version, args.patience, "version %d" % version)
         except TimeoutError as error:
-            say("    %s" % error)
-            return
+            raise SystemExit("%s\n%s" % (error, "\n".join(front.log.lines) if front else "")) from None
         edits[-1]["first"] = min(call.answered for call in list(client.calls.values()) if call.is_good and call.version >= version)
 
     for number in range(args.edits if front else args.edits // 2):
@@ -216,7 +214,7 @@ def gaps(calls, edits):
     times = sorted(call.answered for call in calls if call.is_good and not call.is_slow)
     found = []
     for one in edits:
-        until = (one["first"] or one["before"]) + 0.2
+        until = one["first"] + 0.2
         around = [time for time in times if one["before"] - 0.1 <= time <= until]
         found.append(max((b - a) * 1000 for a, b in zip(around, around[1:])) if len(around) > 1 else float("nan"))
     return found
@@ -383,8 +381,8 @@ def main():
     parser.add_argument("--work", type=Path, required=True, help="a directory for the servers that are edited")
     parser.add_argument("--only", default="", help="how the names of cases begin, divided by commas: plain-sse-10, sdk, incumbent, idle, ...")
     parser.add_argument("--edits", type=int, default=20)
-    parser.add_argument("--apart", type=float, default=0.6, help="seconds from an edit being live to the next one, at least")
-    parser.add_argument("--patience", type=float, default=20, help="seconds until an edit counts as never live")
+    parser.add_argument("--apart", type=float, default=0, help="seconds from an edit being live to the next one, at least")
+    parser.add_argument("--patience", type=float, default=60, help="seconds until an edit is given up, and with it all")
     parser.add_argument("--idle-seconds", type=float, default=20)
     parser.add_argument("--log", action="store_true", help="keeps the log of each front, at level debug, beside the servers")
     args = parser.parse_args()

@@ -118,8 +118,9 @@ pub(crate) enum Verdict {
     /// once, it makes a first build come first.
     Pending(Save),
     /// Its build or its start failed: held requests go on to the old code, and each session is told once, however often it is said. `output` is
-    /// the end of the compiler's or the server's.
-    NotLive { save: Save, output: String },
+    /// the end of the compiler's or the server's. `tried`: of what was given to [`swap`](Hold::swap), this is the same code; none when it never came to
+    /// that. A child that starts later, after a crash, may have it all the same.
+    NotLive { save: Save, output: String, tried: Option<u64> },
 }
 
 /// A look at the hold, for `status` and `/readyz`.
@@ -270,7 +271,7 @@ impl Hold {
         for group in self.groups() {
             group.with(core::Core::close);
         }
-        let ladder = Ladder { close_stdin_wait: CLOSE_STDIN_WAIT, term_wait: self.settings.stop_timeout };
+        let ladder = last_ladder(self.settings.stop_timeout, grace.saturating_sub(deadline.saturating_duration_since(Instant::now())));
         let left = self.starter.spawner().stop_all(ladder);
         if left > 0 {
             log::error!("{left} servers cannot be ended");
@@ -370,6 +371,13 @@ impl Hold {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How servers are stopped in the end, when their calls have had `spent`: with the default grace period all of it takes less than eight seconds, even
+/// when clients have to be waited for as well.
+fn last_ladder(stop_timeout: Duration, spent: Duration) -> Ladder {
+    let left = Duration::from_millis(5500).saturating_sub(spent).max(Duration::from_millis(500));
+    Ladder { close_stdin_wait: CLOSE_STDIN_WAIT.min(left), term_wait: stop_timeout.min(left) }
 }
 
 #[cfg(test)]

@@ -201,6 +201,8 @@ pub(super) struct Held {
 #[derive(Clone, Debug)]
 pub(super) struct NotLive {
     pub save: u64,
+    /// Who has this save, or a later one, has the code.
+    pub code: u64,
     pub at: SystemTime,
     /// None while it is still on its way.
     pub output: Option<Arc<str>>,

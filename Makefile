@@ -12,12 +12,12 @@ include tests/readme/readme.mk
 include packaging/packaging.mk
 include benches/benches.mk
 
-.PHONY: help run build check fmt clippy doc tidy deps test unit curl release size clean
+.PHONY: help run build check fmt clippy doc tidy deps test unit curl soak release size clean
 
-help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+help: ## this table
+	@awk -f packaging/help.awk $(MAKEFILE_LIST)
 
-build: ## the debug binary (Rust 1.85; 30 s cold)
+build: ## the debug binary (Rust 1.85; 30 s)
 	$(CARGO) build --locked
 
 run: build ## starts the demo over HTTP and prints what to type next (Rust)
@@ -61,12 +61,16 @@ curl: build
 endurance: ## two hundred reloads under a calling client, on a quiet machine (Rust, Python 3; 2 min)
 	RUSTFLAGS='--cfg endurance' $(CARGO) test --locked --target-dir target/endurance --test it -- endurance
 
+SOAK_SECONDS ?= 600
+soak: release bench-programs ## 64 clients at full speed, coming and going, some of them rude, for SOAK_SECONDS=600 (Linux; 10 min)
+	$(BENCH_BIN)/bench-load soak --seconds $(SOAK_SECONDS) --command "$(RELEASE) demo --http --host 127.0.0.1 --port 0 --max-sessions 128 --keep-alive 2s"
+
 release: ## the release binary (Rust; 1 min)
 	$(CARGO) build --release --locked
 
 clients: ## real third-party clients against the demo, and through a front that reloads (Python 3.11, Node 20; 2 min)
 
-clients-idle: ## the same clients after 320 s of silence (not in CI; 6 min)
+clients-idle: ## the same clients after 320 s of silence; not in CI (Python 3.11, Node 20; 6 min)
 
 size: release ## sizes of the dynamic and the static release binary (Rust; 2 min)
 	@RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" $(CARGO) build --release --locked --target $(TARGET)

@@ -25,7 +25,7 @@ bench-front: release bench-programs ## what `run` costs (Linux, Python 3; 1 min)
 bench-connect: release bench-programs ## what `connect` adds to a call (Linux, Python 3; 1 min)
 	python3 benches/connect.py --ours $(RELEASE) --bin $(BENCH_BIN)
 
-bench-peers: release bench-programs $(INCUMBENT)/.installed ## the same beside tiny_http, rmcp, rust-mcp-sdk and the Python incumbent (Linux, Python 3; 10 min, most of it building them)
+bench-peers: release bench-programs $(INCUMBENT)/.installed ## the same beside tiny_http, rmcp, rust-mcp-sdk and the Python incumbent (Linux, Python 3; 10 min)
 	$(BENCH_BUILD) -p bench-tiny
 	$(CARGO) build --release --locked --manifest-path benches/peers/Cargo.toml --target-dir $(BENCHES)/peers
 	$(call BENCH,calls) $(PEER_FLAGS)

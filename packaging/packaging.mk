@@ -24,7 +24,7 @@ dist: static ## tarball, wheel, npm package, image folder and SHA256SUMS in targ
 	rm -rf $(DIST)
 	python3 packaging/packages.py $(STATIC) $(TARGET) $(DIST)
 
-packages: dist ## installs each package into a clean prefix and runs it (Rust, Python 3 with venv, Node 18 with npm; 4 min)
+packages: dist ## installs each package into a clean prefix and runs it (Rust, Python 3 with venv, Node 18, npm; 4 min)
 	python3 packaging/check.py $(DIST) $(TARGET)
 
 not-unix: ## type-checks what Windows compiles, on a machine without its library (Rust; 1 min)
@@ -35,7 +35,7 @@ $(TOOLS)/bin/cargo-deny:
 	CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$(TOOLS)/build $(CARGO) install --debug --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY)
 
 # The advisories are a git repository, which not every machine reaches; the rest is judged everywhere.
-deny: $(TOOLS)/bin/cargo-deny ## licences, sources, duplicates, advisories of all dependencies, by deny.toml (Rust 1.88; 10 min the first time)
+deny: $(TOOLS)/bin/cargo-deny ## licences, sources, duplicates, advisories of all dependencies, by deny.toml (Rust 1.88; 10 min)
 	$(TOOLS)/bin/cargo-deny --locked --all-features check bans licenses sources
 	@if $(TOOLS)/bin/cargo-deny fetch db 2>/dev/null; then $(TOOLS)/bin/cargo-deny --locked --all-features check --disable-fetch advisories; \
 	else echo "advisories: SKIPPED, the advisory database cannot be fetched from here"; fi

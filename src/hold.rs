@@ -19,7 +19,7 @@ mod stateless;
 mod timer;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -83,6 +83,9 @@ pub(crate) enum Fresh {
 pub(crate) trait Freshness: Send + Sync {
     /// Called on the client's reader thread before a request (not `initialize`, not `ping`) is forwarded: a look at the hot set.
     fn look(&self) -> Fresh;
+
+    /// Called before a client gets the first answer of a new child: from then on a change may be what the client makes of it.
+    fn answered(&self) {}
 }
 
 /// What became of a [`Hold::swap`].
@@ -115,8 +118,9 @@ pub(crate) enum Verdict {
     /// once, it makes a first build come first.
     Pending(Save),
     /// Its build or its start failed: held requests go on to the old code, and each session is told once, however often it is said. `output` is
-    /// the end of the compiler's or the server's.
-    NotLive { save: Save, output: String },
+    /// the end of the compiler's or the server's. `tried`: of what was given to [`swap`](Hold::swap), this is the same code; none when it never came to
+    /// that. A child that starts later, after a crash, may have it all the same.
+    NotLive { save: Save, output: String, tried: Option<u64> },
 }
 
 /// A look at the hold, for `status` and `/readyz`.
@@ -139,8 +143,9 @@ pub(crate) struct Hold {
     starter: Starter,
     timer: Timer,
     state: Mutex<State>,
-    /// A call ended, or a group.
+    /// A call ended, or a group; said only once it is stopping.
     changed: Condvar,
+    is_stopping: AtomicBool,
     /// The last save that was given to [`swap`](Hold::swap), and the last that is live.
     latest: AtomicU64,
     live: AtomicU64,
@@ -160,7 +165,6 @@ struct State {
     verdict: Option<Verdict>,
     /// Who waits for what becomes of the canary.
     canary: Option<(u64, Sender<Report>)>,
-    is_stopping: bool,
 }
 
 impl Hold {
@@ -180,6 +184,7 @@ impl Hold {
             timer,
             state: Mutex::default(),
             changed: Condvar::new(),
+            is_stopping: AtomicBool::new(false),
             latest: AtomicU64::new(0),
             live: AtomicU64::new(0),
             itself: itself.clone(),
@@ -245,7 +250,7 @@ impl Hold {
     pub(crate) fn stop(&self, grace: Duration) {
         let deadline = Instant::now() + grace;
         let mut state = self.lock();
-        state.is_stopping = true;
+        self.is_stopping.store(true, Ordering::SeqCst);
         state.canary = None;
         loop {
             let groups: Vec<_> = state.groups.values().cloned().collect();
@@ -266,7 +271,7 @@ impl Hold {
         for group in self.groups() {
             group.with(core::Core::close);
         }
-        let ladder = Ladder { close_stdin_wait: CLOSE_STDIN_WAIT, term_wait: self.settings.stop_timeout };
+        let ladder = last_ladder(self.settings.stop_timeout, grace.saturating_sub(deadline.saturating_duration_since(Instant::now())));
         let left = self.starter.spawner().stop_all(ladder);
         if left > 0 {
             log::error!("{left} servers cannot be ended");
@@ -347,18 +352,32 @@ impl Hold {
         }
     }
 
+    fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::SeqCst)
+    }
+
+    /// Told at the end of most calls, when nearly always nobody waits for it: waking nobody is a system call too.
     fn mind_quiet(&self) {
-        self.changed.notify_all();
+        if self.is_stopping() {
+            self.changed.notify_all();
+        }
     }
 
     fn forget(&self, group: u64) {
         self.lock().groups.remove(&group);
-        self.changed.notify_all();
+        self.mind_quiet();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How servers are stopped in the end, when their calls have had `spent`: with the default grace period all of it takes less than eight seconds, even
+/// when clients have to be waited for as well.
+fn last_ladder(stop_timeout: Duration, spent: Duration) -> Ladder {
+    let left = Duration::from_millis(5500).saturating_sub(spent).max(Duration::from_millis(500));
+    Ladder { close_stdin_wait: CLOSE_STDIN_WAIT.min(left), term_wait: stop_timeout.min(left) }
 }
 
 #[cfg(test)]

@@ -76,6 +76,7 @@ impl Core {
             asking: 0,
             early: Vec::new(),
             ready_at: None,
+            has_answered: false,
             live_since: SystemTime::UNIX_EPOCH,
             permit: None,
         });
@@ -223,6 +224,7 @@ impl Core {
     pub(super) fn stop(&mut self, number: u64, reason: &'static str, now: Instant) {
         let error = match reason {
             "unavailable" => unavailable("the server did not start"),
+            _ if self.is_closed => unavailable("the server is being stopped"),
             _ => lost(reason, "the server was reloaded before it answered"),
         };
         let Some(kid) = self.kid_mut(number) else { return };
@@ -315,9 +317,19 @@ impl Core {
             self.drop_unasked(now);
             return true;
         }
-        let Some(current) = self.current.filter(|_| !self.is_busy() && self.coming.is_none() && self.asks.is_empty()) else { return false };
+        if self.is_busy() || !self.asks.is_empty() || (self.current.is_none() && self.coming.is_none()) {
+            return false;
+        }
         log::info!("an idle session's server is parked: it starts again at the session's next message");
-        self.stop(current, "reloaded", now);
+        // One that is starting, for a session that waits for nothing, is no more in use. Whoever waits for what becomes of it tries another session.
+        if let Some(coming) = self.coming.take() {
+            self.stop(coming, "reloaded", now);
+            self.acts.push(Act::Report(Report::Gone));
+        }
+        self.revive = false;
+        if let Some(current) = self.current {
+            self.stop(current, "reloaded", now);
+        }
         true
     }
 

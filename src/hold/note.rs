@@ -24,13 +24,14 @@ impl Core {
                 self.settled = self.settled.max(save.number);
                 self.not_live = None;
             }
-            Verdict::Pending(Save { number, at }) => self.not_live = Some(NotLive { save: *number, at: *at, output: None }),
-            Verdict::NotLive { save: Save { number, at }, output } => {
+            Verdict::Pending(Save { number, at }) => self.not_live = Some(NotLive { save: *number, code: *number, at: *at, output: None }),
+            Verdict::NotLive { save: Save { number, at }, output, tried } => {
                 self.settled = self.settled.max(*number);
                 // The same save's verdict may be said again, for who began to wait since: nobody is told twice.
                 let is_known = self.not_live.as_ref().is_some_and(|known| known.at == *at && known.output.is_some());
                 if !is_known {
-                    let not_live = NotLive { save: *number, at: *at, output: Some(output.as_str().into()) };
+                    let code = tried.unwrap_or(*number);
+                    let not_live = NotLive { save: *number, code, at: *at, output: Some(output.as_str().into()) };
                     self.log_to_clients(&not_live);
                     self.not_live = Some(not_live);
                 }
@@ -46,7 +47,7 @@ impl Core {
     }
 
     fn log_to_clients(&mut self, not_live: &NotLive) {
-        let Some(kid) = self.current().filter(|kid| kid.save < not_live.save) else { return };
+        let Some(kid) = self.current().filter(|kid| kid.save < not_live.code) else { return };
         let data = json::string(&text(kid.live_since, Some(not_live.at), not_live.output.as_deref()));
         let params = format!("{{\"level\":\"error\",\"logger\":\"reload\",\"data\":{data}}}");
         let message = Message::notification("notifications/message", Some(&params));
@@ -62,9 +63,9 @@ impl Core {
             return;
         }
         let Some((has, live_since)) = self.kid(call.kid).map(|kid| (kid.save, kid.live_since)) else { return };
-        let known = self.not_live.as_ref().filter(|not_live| not_live.save > has && (not_live.output.is_some() || call.is_stale));
+        let known = self.not_live.as_ref().filter(|not_live| not_live.code > has && (not_live.output.is_some() || call.is_stale));
         let (key, text) = match known {
-            Some(NotLive { save, at, output }) => ((*save, output.is_some()), text(live_since, Some(*at), output.as_deref())),
+            Some(NotLive { save, at, output, .. }) => ((*save, output.is_some()), text(live_since, Some(*at), output.as_deref())),
             None if self.gave_up > has && call.is_stale => {
                 let output = self.last_failure.as_ref().map(|(why, output)| format!("{why}\n{output}"));
                 ((self.gave_up, true), text(live_since, None, output.as_deref()))

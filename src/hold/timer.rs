@@ -37,12 +37,16 @@ impl Timer {
         Ok(Timer { shared })
     }
 
-    /// Has the group `id` tick at `at`, and no longer when it said before.
+    /// Has the group `id` tick at `at`, unless it does so sooner. A tick that comes too early asks for the next one. One that is put off would never come in
+    /// time: two threads that tell of two deadlines may come here in either order.
     pub(super) fn wake(&self, id: u64, at: Instant, group: Weak<Group>) {
         let mut state = self.shared.lock();
-        if let Some(before) = state.groups.insert(id, at) {
-            state.due.remove(&(before, id));
+        match state.groups.get(&id).copied() {
+            Some(before) if before <= at => return,
+            Some(before) => drop(state.due.remove(&(before, id))),
+            None => {}
         }
+        state.groups.insert(id, at);
         state.due.insert((at, id), group);
         drop(state);
         self.shared.changed.notify_one();
@@ -81,5 +85,24 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_sooner_of_two_deadlines_counts_whichever_is_told_last() {
+        let timer = Timer::start().unwrap();
+        let soon = Instant::now() + Duration::from_secs(1000);
+        let (sooner, later) = (soon, soon + Duration::from_secs(1));
+        for (id, order) in [(1, [sooner, later]), (2, [later, sooner])] {
+            order.into_iter().for_each(|at| timer.wake(id, at, Weak::new()));
+            let state = timer.shared.lock();
+            assert_eq!((state.groups[&id], state.due.keys().filter(|(_, other)| *other == id).count()), (sooner, 1));
+        }
     }
 }

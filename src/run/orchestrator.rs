@@ -52,6 +52,8 @@ struct Work {
     /// The last look's number; that of the present cycle; when that began.
     look: u64,
     cycle: (u64, Instant),
+    /// The present cycle's number once its code has been given to the hold.
+    tried: Option<u64>,
     /// Batches of changes received from the watcher.
     received: u64,
     /// Who waits for a reload, by name.
@@ -72,6 +74,7 @@ impl Orchestrator {
             tick: None,
             look: 0,
             cycle: (0, now),
+            tried: None,
             received: 0,
             waiting: Vec::new(),
             last_name: 0,
@@ -146,7 +149,9 @@ impl Work {
                 for change in &changes {
                     log::debug!("{:?}: {}", change.kind, change.path.display());
                 }
-                inputs.push_back(Input::Changed(changes.into_iter().map(|change| change.path).collect()));
+                let paths = changes.into_iter().map(|change| change.path);
+                let (edited, changed) = paths.partition(|path| self.its.shared.can_be_a_reaction(path));
+                inputs.extend([Input::Changed(changed), Input::Edited(edited)]);
             }
         }
     }
@@ -171,7 +176,7 @@ impl Work {
             Action::Look => self.look(inputs),
             Action::Wait(time) => self.tick = Some(Instant::now() + time),
             Action::Build => {
-                self.cycle = (self.look, Instant::now());
+                (self.cycle, self.tried) = ((self.look, Instant::now()), None);
                 self.start_build();
             }
             Action::CancelBuild => {
@@ -249,7 +254,9 @@ impl Work {
                 Err(error) => log::warn!("{error}: the variables stay as they were"),
             }
         }
+        self.its.shared.starts();
         let save = Save { number: self.cycle.0, at: SystemTime::now() };
+        self.tried = Some(save.number);
         let (hold, mail) = (Arc::clone(&self.its.hold), self.its.mail.0.clone());
         let start = move || {
             let swapped = hold.swap(save);
@@ -311,7 +318,7 @@ impl Work {
             reload::Verdict::Live => Verdict::Live(Save { number: self.look, at: at(self.began.0.elapsed()) }),
             reload::Verdict::NotLive { saved, failure } => {
                 let output = format!("{}\n{}", failure.why, failure.output);
-                Verdict::NotLive { save: Save { number: self.look, at: at(saved) }, output }
+                Verdict::NotLive { save: Save { number: self.look, at: at(saved) }, output, tried: self.tried }
             }
         });
     }

@@ -7,9 +7,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::transport::stream::EventStream;
+use crate::transport::wire::is_left;
 
-/// What a connection is doing. The least harmful to close comes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
     /// Kept alive between two requests.
@@ -63,7 +64,8 @@ impl Connections {
     }
 
     /// A place for a new connection. If there is none, the least harmful connection goes: the one that is idle longest, else the one that has been
-    /// sending its head longest, else the stream that was never used for longest. None when all are of use.
+    /// sending its head longest, else a stream whose client has left, which the stream notices when it next writes, else the stream that was never used
+    /// for longest. None when all are of use.
     pub fn enter(self: &Arc<Self>, socket: Arc<TcpStream>) -> Option<Place> {
         let mut state = self.lock();
         if state.entries.len() >= self.most {
@@ -117,13 +119,15 @@ impl Connections {
     }
 
     fn most_dispensable(&self, state: &State) -> Option<Arc<Entry>> {
-        let is_dispensable = |entry: &&Arc<Entry>| match entry.phase() {
-            Phase::Idle | Phase::Head => true,
-            Phase::Stream => entry.is_stray() && entry.for_how_long() >= self.stray_after,
-            Phase::Busy => false,
-        };
-        let order = |entry: &&Arc<Entry>| (entry.phase(), std::cmp::Reverse(entry.for_how_long()));
-        state.entries.values().filter(is_dispensable).min_by_key(order).cloned()
+        let of = |phase: Phase| state.entries.values().filter(move |entry| entry.phase() == phase);
+        let longest = |entry: &&Arc<Entry>| entry.for_how_long();
+        let stray = |entry: &&Arc<Entry>| entry.is_stray() && entry.for_how_long() >= self.stray_after;
+        of(Phase::Idle)
+            .max_by_key(longest)
+            .or_else(|| of(Phase::Head).max_by_key(longest))
+            .or_else(|| of(Phase::Stream).find(|entry| is_left(&entry.socket)))
+            .or_else(|| of(Phase::Stream).filter(stray).max_by_key(longest))
+            .cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -225,13 +229,30 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_whose_client_has_left_goes_before_those_in_use() {
+        let connections = Connections::new(2, Duration::from_secs(60));
+        let ((used, client), (left, gone)) = (socket(), socket());
+        let places = [connections.enter(used).unwrap(), connections.enter(left).unwrap()];
+        let streams = [carried(), carried()];
+        places.iter().zip(&streams).for_each(|(place, (stream, _))| place.set_stream(stream, Arc::new(AtomicBool::new(true))));
+        assert!(connections.enter(socket().0).is_none());
+        drop(gone);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while connections.enter(socket().0).is_none() {
+            assert!(Instant::now() < deadline, "the stream of a client that has left keeps its place");
+        }
+        assert!(!is_closed(&client));
+    }
+
+    #[test]
     fn a_stream_in_use_stays() {
+        let (one, _client) = socket();
         let connections = Connections::new(1, Duration::ZERO);
-        let place = connections.enter(socket().0).unwrap();
+        let place = connections.enter(Arc::clone(&one)).unwrap();
         place.set_stream(&carried().0, Arc::new(AtomicBool::new(true)));
         assert!(connections.enter(socket().0).is_none());
         let connections = Connections::new(1, Duration::from_secs(60));
-        let place = connections.enter(socket().0).unwrap();
+        let place = connections.enter(one).unwrap();
         place.set_stream(&carried().0, Arc::new(AtomicBool::new(false)));
         assert!(connections.enter(socket().0).is_none() && !connections.make_room());
     }

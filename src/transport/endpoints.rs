@@ -1,7 +1,7 @@
 //! The HTTP endpoints without any socket: who may come in, which path and method is whose, and one answer to each request.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tiny_http::{Header, Method};
@@ -23,6 +23,9 @@ use crate::workers::Workers;
 
 /// The paths that exist, as an error names them.
 const PATHS: &str = "POST /mcp, GET /sse, POST /messages/, GET /healthz, GET /readyz";
+
+/// How often room is made for a session: a newcomer may take what was freed.
+const SEAT_ATTEMPTS: usize = 8;
 
 /// The endpoints of an MCP server over HTTP, without a socket: one call for each request.
 ///
@@ -48,6 +51,7 @@ struct Shared {
     sse: Sse,
     streamable: Streamable,
     room: Arc<Room>,
+    making_room: Mutex<()>,
     base_path: String,
     max_body: usize,
     workers: Workers,
@@ -106,6 +110,7 @@ impl Endpoints {
             sse: Sse::new(config, Key::shared().clone()),
             streamable: Streamable::new(config, Key::shared().clone()),
             room: Room::new(config.max_sessions),
+            making_room: Mutex::default(),
             base_path: config.base_path.clone(),
             max_body: config.max_body,
             workers,
@@ -245,13 +250,25 @@ impl Endpoints {
         }
     }
 
-    /// A place for another session. If there is none, one goes that nobody would miss.
+    /// A place for another session. If there is none, those go whose clients have left, else one that nobody would miss.
     fn seat(&self) -> Option<Seat> {
         let shared = &self.shared;
-        shared.room.enter().or_else(|| {
-            let has_room = shared.streamable.make_room() || shared.sse.make_room();
-            if has_room { shared.room.enter() } else { None }
-        })
+        let seat = shared.room.enter();
+        if seat.is_some() {
+            return seat;
+        }
+        // One after the other: what one is about to free another would neither find taken nor free.
+        let _turn = shared.making_room.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..SEAT_ATTEMPTS {
+            let seat = shared.room.enter();
+            if seat.is_some() {
+                return seat;
+            }
+            if !(shared.sse.end_left() || shared.streamable.make_room() || shared.sse.make_room()) {
+                break;
+            }
+        }
+        shared.room.enter()
     }
 
     /// Runs a call on a worker.

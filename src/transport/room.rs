@@ -19,11 +19,8 @@ impl Room {
 
     /// A place, if there is one.
     pub fn enter(self: &Arc<Self>) -> Option<Seat> {
-        if self.taken.fetch_add(1, Ordering::SeqCst) < self.most {
-            return Some(Seat(Arc::clone(self)));
-        }
-        self.taken.fetch_sub(1, Ordering::SeqCst);
-        None
+        let one_more = |taken: usize| (taken < self.most).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok().map(|_| Seat(Arc::clone(self)))
     }
 }
 

@@ -119,6 +119,16 @@ impl Sse {
         lock(&self.sessions).values().for_each(|session| session.stream.cut());
     }
 
+    /// Ends the sessions whose clients have closed their streams: the streams themselves notice when they next write. False when there is none.
+    pub fn end_left(&self) -> bool {
+        let mut sessions = lock(&self.sessions);
+        let left: Vec<_> = sessions.values().filter(|session| !session.stream.is_open()).cloned().collect();
+        left.iter().for_each(|session| drop(sessions.remove(&session.id)));
+        drop(sessions);
+        left.iter().for_each(|session| session.stream.cut());
+        !left.is_empty()
+    }
+
     /// Makes room for another session, if need be: the oldest one goes whose client never said anything. False when there is none.
     pub fn make_room(&self) -> bool {
         let mut sessions = lock(&self.sessions);

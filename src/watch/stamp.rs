@@ -14,6 +14,9 @@ pub(super) const CONTENT_LIMIT: u64 = 1 << 20;
 /// seconds on FAT), and then the stamp does not show it.
 pub(super) const YOUNG: Duration = Duration::from_secs(2);
 
+/// By so much a file can have been written later than its stamp says.
+const TICK: Duration = Duration::from_millis(10);
+
 /// How many unreadable files are remembered, so that each is said once.
 const UNREADABLE_LIMIT: usize = 1024;
 
@@ -60,6 +63,12 @@ impl Stamp {
     pub(super) fn new(meta: &Metadata) -> Stamp {
         let nanos = |time: io::Result<SystemTime>| time.map_or(0, since_epoch);
         Stamp { size: meta.len(), modified: nanos(meta.modified()), changed: nanos(meta.created()), file: (0, 0) }
+    }
+
+    /// Written before `wall`, by a clock that ticks every ten milliseconds or faster. Meant for what errs on the side of no where the file system's
+    /// clock is ahead of ours.
+    pub(crate) fn is_before(&self, wall: SystemTime) -> bool {
+        self.changed + TICK.as_nanos() as i128 <= since_epoch(wall)
     }
 
     /// Written so near to `wall` that the next write may leave the same stamp. A clock that was set makes a file young or old by mistake; the first
@@ -140,17 +149,26 @@ impl Entry {
         let fresh = self.since.is_some_and(|since| now.saturating_duration_since(since) < YOUNG);
         self.young = found.is_young(reader.wall) || fresh;
         self.stamp = stamp;
-        self.seen = if reader.first && !self.young && !reader.spend() {
-            Some(Content { hash: 0, size: found.size })
-        } else {
-            reader.read(path, &found)
-        };
+        if reader.first && !self.young && !reader.spend() {
+            self.seen = Some(Content { hash: 0, size: found.size });
+            return;
+        }
+        match reader.read(path, &found) {
+            Ok(content) => self.seen = content,
+            // The next look reads again. Until then what was last seen stays; another stamp is a change until we know better.
+            Err(Shortage) => {
+                self.young = true;
+                if !unchanged {
+                    self.seen = Some(Content { hash: hash_of(&found), size: found.size });
+                }
+            }
+        }
     }
 
     /// Reads what the first look left unread, for as long as the budget lasts.
     pub(super) fn fill(&mut self, path: &Path, reader: &mut Reader) {
         let Some(stamp) = self.stamp.filter(|_| reader.spend()) else { return };
-        let content = reader.read(path, &stamp);
+        let Ok(content) = reader.read(path, &stamp) else { return };
         // Written while we read: what we hold may be the new content, and telling nobody would lose the change.
         if Stamp::of(path) == Some(stamp) {
             (self.told, self.seen) = (content, content);
@@ -187,21 +205,22 @@ impl Reader {
         some
     }
 
-    fn read(&mut self, path: &Path, stamp: &Stamp) -> Option<Content> {
+    fn read(&mut self, path: &Path, stamp: &Stamp) -> Result<Option<Content>, Shortage> {
         let by_stamp = Content { hash: hash_of(stamp), size: stamp.size };
         if stamp.size > CONTENT_LIMIT {
-            return Some(Content { hash: hash_of(&(stamp.size, stamp.modified, stamp.changed)), size: stamp.size });
+            return Ok(Some(Content { hash: hash_of(&(stamp.size, stamp.modified, stamp.changed)), size: stamp.size }));
         }
         match self.read_bytes(path) {
             Ok(size) => {
                 self.readable(path);
                 let content = Content { hash: hash_of(&self.buffer), size };
-                Some(if size > CONTENT_LIMIT { by_stamp } else { content })
+                Ok(Some(if size > CONTENT_LIMIT { by_stamp } else { content }))
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) if is_shortage(&error) => Err(Shortage),
             Err(error) => {
                 self.cannot_read(path, &error);
-                Some(by_stamp)
+                Ok(Some(by_stamp))
             }
         }
     }
@@ -238,6 +257,20 @@ impl Reader {
     pub(super) fn forget(&mut self, path: &Path) {
         self.unreadable.remove(path);
     }
+}
+
+/// This process cannot read any file at the moment, which says nothing about the file.
+struct Shortage;
+
+#[cfg(unix)]
+fn is_shortage(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM))
+}
+
+#[cfg(not(unix))]
+fn is_shortage(_: &io::Error) -> bool {
+    false
 }
 
 /// Without waiting: between our stat and our open a named pipe can take the file's place.

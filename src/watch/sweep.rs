@@ -51,7 +51,7 @@ impl Watcher {
     }
 
     /// Looks at one file; a named one is known from here on even when it does not exist yet.
-    fn look_at(&mut self, path: &Path, named: bool) {
+    pub(super) fn look_at(&mut self, path: &Path, named: bool) {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
         let turn = self.turn;
         if self.entry(path).is_some_and(|entry| entry.turn == turn) {
@@ -108,6 +108,14 @@ impl Watcher {
         for (dir, above) in &todo {
             // Gone or unreadable: the full look says so.
             let _ = self.scan(dir, above, &mut walk);
+        }
+    }
+
+    /// One directory that is known, without those below it.
+    pub(super) fn look_at_directory(&mut self, dir: &Path) {
+        if let Some(above) = self.tree.get(dir).and_then(|known| known.above.clone()) {
+            // Gone or unreadable: the full look says so.
+            let _ = self.scan(dir, &above, &mut Walk::default());
         }
     }
 
@@ -183,6 +191,7 @@ impl Watcher {
 
     /// One directory: its rules, its files, and its directories for later.
     fn scan(&mut self, path: &Path, above: &Arc<Scope>, walk: &mut Walk) -> io::Result<()> {
+        self.hints.follow(path);
         let room = NAME_LIMIT.saturating_sub(walk.names);
         let entries = fs::read_dir(path)?
             .take(room)

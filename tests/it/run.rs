@@ -7,10 +7,16 @@ mod builds;
 mod dev;
 mod ending;
 #[cfg(target_os = "linux")]
+mod ends;
+#[cfg(target_os = "linux")]
 #[cfg(endurance)]
 mod endurance;
+#[cfg(target_os = "linux")]
+mod faults;
 mod hostile;
 mod reloads;
+#[cfg(target_os = "linux")]
+mod shortage;
 mod stateless;
 
 use std::fs;

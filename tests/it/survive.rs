@@ -117,6 +117,36 @@ fn five_thousand_half_open_heads() {
     serves(server.address);
 }
 
+/// At the bound of sessions those whose clients have left make room at once, not at their next keep-alive; and of several newcomers each gets its place.
+#[test]
+fn who_has_left_makes_room() {
+    let server = Server::with(|config| {
+        config.max_sessions = 16;
+        config.keep_alive = Duration::from_secs(3600);
+    });
+    let address = server.address;
+    let mut stays = Sse::open(address);
+    for _ in 0..4 {
+        drop((0..15).map(|_| Sse::open(address)).collect::<Vec<_>>());
+    }
+    let newcomers: Vec<_> = (0..8)
+        .map(|_| {
+            spawn(move || {
+                for _ in 0..20 {
+                    let params = r#"{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}"#;
+                    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{params}}}"#);
+                    let answer = post(address, "/mcp", &body);
+                    assert_eq!(answer.status, 200, "{answer:?}");
+                }
+            })
+        })
+        .collect();
+    for newcomer in newcomers {
+        newcomer.join().unwrap();
+    }
+    assert_eq!(stays.call("1", "echo", "{}")["result"], json!({}));
+}
+
 #[test]
 fn a_client_that_never_reads() {
     let server = Server::with(|config| config.limits.write_deadline = Duration::from_millis(500));

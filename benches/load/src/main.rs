@@ -1,7 +1,7 @@
 //! The load generator: std only, one thread per session, a closed loop. Prints one line of JSON for the driver to read.
 //!
 //! `calls` measures calls of a tool, `idle` opens many sessions that say nothing, `broadcast` times one notification to all of them, `start` times
-//! a program from its start to its first answer.
+//! a program from its start to its first answer, `soak` is a test rather than a measurement.
 
 mod calls;
 mod conn;
@@ -9,6 +9,7 @@ mod crowd;
 mod histogram;
 mod proc;
 mod session;
+mod soak;
 mod start;
 
 use std::collections::HashMap;
@@ -66,12 +67,15 @@ fn main() -> ExitCode {
         "calls" => calls::run(&flags),
         "idle" => crowd::idle(&flags),
         "broadcast" => crowd::broadcast(&flags),
+        "soak" => soak::run(&flags),
         "start" => start::run(&flags),
-        _ => Err("usage: bench-load calls|idle|broadcast|start --flag value ...".into()),
+        _ => Err("usage: bench-load calls|idle|broadcast|soak|start --flag value ...".into()),
     });
     match report {
         Ok(Report(members)) => {
-            println!("{{{members}}}");
+            if !members.is_empty() {
+                println!("{{{members}}}");
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -107,7 +107,7 @@ const INITIALIZED: &str = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initi
 /// A session that has been initialized.
 pub enum Session {
     Sse { target: Arc<Target>, events: Conn, posts: Conn, path: String, out: Vec<u8> },
-    Streamable { target: Arc<Target>, posts: Conn, headers: String, out: Vec<u8> },
+    Streamable { target: Arc<Target>, posts: Conn, headers: String, id: Option<String>, out: Vec<u8> },
     Stdio { target: Arc<Target>, child: Child, stdin: ChildStdin, stdout: BufReader<ChildStdout>, out: Vec<u8>, line: Vec<u8> },
 }
 
@@ -159,14 +159,14 @@ impl Session {
                 send_post(&mut posts, &headers, initialize().as_bytes(), b"")?;
                 let head = posts.head()?;
                 posts.whole_body()?;
-                if let Some(id) = head.session_id {
+                if let Some(id) = &head.session_id {
                     headers.push_str(&format!("Mcp-Session-Id: {id}\r\n"));
                 }
                 headers.push_str(&format!("MCP-Protocol-Version: {VERSION}\r\n"));
                 send_post(&mut posts, &headers, INITIALIZED.as_bytes(), b"")?;
                 posts.head()?;
                 posts.whole_body()?;
-                Ok(Session::Streamable { target, posts, headers, out: Vec::new() })
+                Ok(Session::Streamable { target, posts, headers, id: head.session_id, out: Vec::new() })
             }
             Transport::Stdio(command) => {
                 let mut words = command.split_ascii_whitespace();
@@ -191,6 +191,11 @@ impl Session {
         if let Session::Stdio { child, .. } = self { Some(child.id()) } else { None }
     }
 
+    /// Its id on streamable HTTP.
+    pub fn id(&self) -> Option<&str> {
+        if let Session::Streamable { id, .. } = self { id.as_deref() } else { None }
+    }
+
     /// One call, answered and checked.
     pub fn call(&mut self, id: u64) -> Result<()> {
         match self {
@@ -210,7 +215,7 @@ impl Session {
                 target.check(events.body(data), id)?;
                 accepted(posts)
             }
-            Session::Streamable { target, posts, headers, out } => {
+            Session::Streamable { target, posts, headers, out, .. } => {
                 target.put_call(out, id);
                 send_post(posts, headers, out, &target.tail)?;
                 let head = posts.head()?;

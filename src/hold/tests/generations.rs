@@ -284,7 +284,7 @@ fn a_first_build_comes_before_the_first_child() {
     let (one, two) = (front.client(), front.client());
     let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}});
     let ids = [one.send("initialize", hello.clone()), two.send("initialize", hello.clone())];
-    front.hold.verdict(Verdict::NotLive { save, output: "error: expected one of".to_owned() });
+    front.hold.verdict(Verdict::NotLive { save, output: "error: expected one of".to_owned(), tried: None });
     let late = front.client();
     let late_id = late.send("initialize", hello);
     let answer = value(&one.answer(ids[0]));

@@ -96,7 +96,7 @@ impl Front {
         let swapped = self.hold.swap(save);
         self.hold.verdict(match &swapped {
             Swapped::Live { .. } => Verdict::Live(save),
-            Swapped::Failed { output, .. } => Verdict::NotLive { save, output: output.clone() },
+            Swapped::Failed { output, .. } => Verdict::NotLive { save, output: output.clone(), tried: Some(save.number) },
         });
         swapped
     }

@@ -62,7 +62,7 @@ fn when_a_save_is_not_live_each_session_is_told_once() {
     front.edit(json!({"name": "bad", "crash_at_start": true}));
     let save = front.save();
     let (_, output) = failure(front.hold.swap(save));
-    front.hold.verdict(Verdict::NotLive { save, output });
+    front.hold.verdict(Verdict::NotLive { save, output, tried: None });
     front.watcher.sees(0);
     let told = client.result(call);
     assert!(told.starts_with("v1\n[reload] This answer comes from the version of "), "{told}");
@@ -99,7 +99,7 @@ fn when_the_hold_ends_the_old_code_answers_and_says_so() {
     let told = client.version();
     assert!(told.starts_with("v1\n[reload]") && told.contains("is not live yet"), "{told}");
     assert_eq!(client.version(), "v1");
-    front.hold.verdict(Verdict::NotLive { save, output: "error[E0308]".to_owned() });
+    front.hold.verdict(Verdict::NotLive { save, output: "error[E0308]".to_owned(), tried: None });
     assert!(client.version().contains("error[E0308]"), "the verdict is news");
 }
 
@@ -119,7 +119,7 @@ fn a_session_that_comes_later_knows_the_verdict() {
     let front = front(json!({"name": "v1"}));
     front.session().version();
     let save = front.save();
-    front.hold.verdict(Verdict::NotLive { save, output: "no such file".to_owned() });
+    front.hold.verdict(Verdict::NotLive { save, output: "no such file".to_owned(), tried: None });
     assert!(front.session().version().contains("no such file"));
 }
 

@@ -155,7 +155,7 @@ fn at_the_end_calls_may_finish_and_no_process_is_left() {
     let hung = two.start("hang", json!({}));
     front.hold.stop(Duration::from_millis(600));
     assert_eq!(one.result(slow), "v1");
-    assert_eq!(two.reason(hung), "reloaded");
+    assert_eq!(two.reason(hung), "unavailable");
     until("no child is left", || front.children() == 0);
     assert_eq!(one.reason(one.start("version", json!({}))), "unavailable");
     assert!(

@@ -253,10 +253,10 @@ fn a_call_is_released_by_its_own_save_or_a_verdict_and_never_by_an_older_one() {
     let (first, heard) = stage.start(1);
     assert!(!heard.iter().any(|line| line.contains("\"t2\"")), "save 1 is not save 2");
     let save = |number| Save { number, at: std::time::SystemTime::now() };
-    stage.core.verdict(&Verdict::NotLive { save: save(1), output: String::new() }, false, stage.now);
+    stage.core.verdict(&Verdict::NotLive { save: save(1), output: String::new(), tried: None }, false, stage.now);
     stage.act();
     assert!(stage.actor(first).heard.take().is_empty());
-    stage.core.verdict(&Verdict::NotLive { save: save(2), output: String::new() }, false, stage.now);
+    stage.core.verdict(&Verdict::NotLive { save: save(2), output: String::new(), tried: None }, false, stage.now);
     stage.act();
     assert!(stage.actor(first).heard.take()[0].contains("\"t2\""));
     // And by the end of the hold, also when that is longer than a start may take.

@@ -148,10 +148,13 @@ impl Sessions {
         true
     }
 
-    /// Ends the session that has been idle for longest. False when none is idle.
+    /// Ends the session that has been idle for longest, or sees another thread do so. False when none is idle.
     pub fn end_most_idle(&self) -> bool {
         let idle = self.all().into_iter().filter(|session| session.is_idle()).min_by_key(|session| *lock(&session.used));
-        idle.is_some_and(|session| self.end(&session.id))
+        if let Some(session) = &idle {
+            self.end(&session.id);
+        }
+        idle.is_some()
     }
 
     /// The streams that no call needs end when what is queued is written.

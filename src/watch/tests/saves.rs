@@ -179,7 +179,7 @@ fn the_directory_of_a_changed_file_is_hot() {
     temp.write_old("src/a.py", "1");
     temp.write_old("src/b.py", "1");
     temp.write_old("lib/c.py", "1");
-    let mut stepper = Stepper::new(temp.rules());
+    let mut stepper = Stepper::without_hints(temp.rules());
     temp.write("src/a.py", "2");
     assert_eq!(stepper.settle(&temp), ["~src/a.py"]);
     temp.write("src/b.py", "2");

@@ -8,10 +8,11 @@ use super::{Bench, CLIENT, Client};
 use crate::http;
 
 /// What one request after another says to a front over HTTP.
-struct Http(SocketAddr);
+#[derive(Clone, Copy)]
+pub(super) struct Http(pub(super) SocketAddr);
 
 impl Http {
-    fn send(&self, method: &str, params: Value, further: &[(&str, &str)]) -> http::Answer {
+    pub(super) fn send(&self, method: &str, params: Value, further: &[(&str, &str)]) -> http::Answer {
         let name = params["name"].as_str().map(str::to_owned);
         let mut headers = vec![("Content-Type", "application/json"), ("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", method)];
         headers.extend(name.as_deref().map(|name| ("Mcp-Name", name)));
@@ -24,12 +25,12 @@ impl Http {
         self.send("tools/call", json!({"name": name, "arguments": arguments}), &[]).json()["result"].clone()
     }
 
-    fn version(&self) -> Value {
+    pub(super) fn version(&self) -> Value {
         self.tool("version", json!({}))["content"][0]["text"].clone()
     }
 }
 
-fn with_meta(mut params: Value) -> Value {
+pub(super) fn with_meta(mut params: Value) -> Value {
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}},
@@ -37,7 +38,7 @@ fn with_meta(mut params: Value) -> Value {
     params
 }
 
-fn modern(more: Value) -> Value {
+pub(super) fn modern(more: Value) -> Value {
     let mut config = json!({"modern": true});
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     config

@@ -90,6 +90,12 @@ impl Program {
         self.write(format!("{text}\n"));
     }
 
+    /// As [`line`](Program::line), to a program that may have ended.
+    pub(crate) fn try_line(&mut self, text: &str) {
+        let stdin = self.stdin.as_mut().expect("stdin is open");
+        drop(stdin.write_all(format!("{text}\n").as_bytes()));
+    }
+
     pub(crate) fn request(&mut self, id: &str, method: &str, params: &str) {
         self.line(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#));
     }

@@ -1,0 +1,162 @@
+//! Ends that are no good ones: the reader of stdout is gone, stdin closes in the middle of a line, nothing stops when asked to, a second Ctrl-C. Whatever
+//! happens, the program ends within eight seconds, says how, and leaves no process behind.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::{Bench, CLIENT, Client, is_dead, session};
+use crate::http;
+use crate::support::{Program, eventually, request, spawn};
+
+/// How long an end may take, grace period and all.
+const END: Duration = Duration::from_secs(8);
+
+/// The exit status, which comes in time.
+fn status(program: &mut Program) -> Option<i32> {
+    let deadline = Instant::now() + END;
+    loop {
+        if let Some(status) = program.child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(Instant::now() < deadline, "it has not ended within {END:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A front before a server that ends only when it is killed, with a call in flight that never ends.
+fn stubborn(bench: &Bench) -> (Client, String) {
+    bench.edit("one", &["add"], json!({"hang_on_stop": true}));
+    let mut client = bench.run(&[]);
+    client.initialize();
+    let server = client.call("pid", json!({}))[0].clone();
+    client.send("tools/call", r#"{"name":"hang","arguments":{}}"#);
+    client.version();
+    (client, server)
+}
+
+/// A stubborn front, the demo, and a `connect` before another one; with each what has to live as long.
+fn all(bench: &Bench) -> ([(Client, Option<Program>); 3], String) {
+    let client = |arguments: &[&str]| {
+        let mut client = Client::new(Program::binary(arguments, &[]));
+        client.initialize();
+        client
+    };
+    let upstream = Program::binary(&["demo", "--http", "--host", "127.0.0.1", "--port", "0"], &[]);
+    let connected = client(&["connect", &format!("http://{}/mcp", upstream.address())]);
+    let (front, server) = stubborn(bench);
+    ([(front, None), (client(&["demo"]), None), (connected, Some(upstream))], server)
+}
+
+#[test]
+fn the_reader_of_stdout_is_gone() {
+    let bench = Bench::new();
+    let (all, server) = all(&bench);
+    for (mut client, _upstream) in all {
+        client.program.close_stdout();
+        // The reader hangs up when the first answer comes; the next one finds nobody.
+        let begun = Instant::now();
+        eventually("it ends", || {
+            client.program.try_line(r#"{"jsonrpc":"2.0","id":1001,"method":"ping"}"#);
+            client.program.child.try_wait().unwrap().is_some()
+        });
+        assert!(begun.elapsed() < END);
+        assert_eq!(status(&mut client.program), Some(1));
+        client.program.stderr("the client on stdio is gone");
+    }
+    assert!(is_dead(&server));
+}
+
+#[test]
+fn stdin_closes_in_the_middle_of_a_line() {
+    let bench = Bench::new();
+    let (all, server) = all(&bench);
+    for (mut client, _upstream) in all {
+        let id = client.send("ping", "{}");
+        client.program.write(br#"{"jsonrpc":"2.0","id":77,"method":"tools/ca"#);
+        client.program.close_stdin();
+        assert_eq!(client.program.answer(&id)["result"], json!({}));
+        assert_eq!(status(&mut client.program), Some(0));
+        // Half a line is no request: it may be said that it is none.
+        while let Some(line) = client.program.raw() {
+            assert!(!line.contains("77"), "{line}");
+        }
+    }
+    assert!(is_dead(&server));
+}
+
+#[test]
+fn nothing_stops_when_it_is_asked_to() {
+    for signal in [None, Some(Signal::SIGTERM)] {
+        let bench = Bench::new();
+        let (mut client, server) = stubborn(&bench);
+        let hung = client.send("tools/call", r#"{"name":"hang","arguments":{}}"#);
+        client.version();
+        match signal {
+            None => client.program.close_stdin(),
+            Some(signal) => client.program.signal(signal),
+        }
+        assert_eq!(status(&mut client.program), Some(0), "{signal:?}");
+        assert_eq!(client.program.answer(&hung)["error"]["data"]["reason"], "unavailable");
+        assert!(is_dead(&server));
+    }
+}
+
+/// An open POST gets an error, or is closed at the end of the grace period; a stream that nobody reads holds nobody up.
+#[test]
+fn over_http_whoever_waits_is_told_or_closed() {
+    let bench = Bench::new();
+    bench.edit("one", &["add"], json!({"hang_on_stop": true}));
+    let mut front = bench.serve(&[]);
+    let mut demo = Program::binary(&["demo", "--http", "--host", "127.0.0.1", "--port", "0"], &[]);
+    for (program, tool) in [
+        (&mut front, json!({"name": "hang", "arguments": {}})),
+        (&mut demo, json!({"name": "slow", "arguments": {"seconds": 600, "steps": 1}})),
+    ] {
+        let address = program.address();
+        let unread = session(program, address);
+        unread.send(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": tool}).to_string());
+        let begun = http::Client { address }.send(
+            "POST",
+            "/mcp",
+            &[("Content-Type", "application/json")],
+            &json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": serde_json::from_str::<serde_json::Value>(CLIENT).unwrap()})
+                .to_string(),
+        );
+        let id = begun.header("mcp-session-id").unwrap().to_owned();
+        let headers = format!("Content-Type: application/json\r\nMcp-Session-Id: {id}\r\n");
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": tool}).to_string();
+        let waiting = spawn(move || {
+            let mut post = crate::support::Http::sending(address, request("POST", "/mcp", &headers, &body));
+            post.rest()
+        });
+        // It is under way when another one is answered.
+        let mut other = session(program, address);
+        other.call("1", "ping", "{}");
+        program.signal(Signal::SIGTERM);
+        assert_eq!(status(program), Some(0));
+        let got = String::from_utf8(waiting.join().unwrap()).unwrap();
+        assert!(got.is_empty() || got.contains("-32603") || got.contains(" 503 "), "{got}");
+    }
+}
+
+#[test]
+fn a_second_ctrl_c_ends_at_once() {
+    let bench = Bench::new();
+    let (all, server) = all(&bench);
+    for (mut client, _upstream) in all {
+        // A call that goes on through the grace period; the stubborn one has had one.
+        let slow = r#"{"name":"slow","arguments":{"seconds":100,"steps":1000},"_meta":{"progressToken":1}}"#;
+        client.send("tools/call", slow);
+        // It runs when it says something.
+        client.notification();
+        // Two at the same moment may count as one.
+        eventually("it ends", || {
+            client.program.signal(Signal::SIGINT);
+            client.program.child.try_wait().unwrap().is_some()
+        });
+        assert_eq!(status(&mut client.program), Some(130));
+    }
+    eventually("the server dies with it", || is_dead(&server));
+}

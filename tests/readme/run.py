@@ -281,7 +281,7 @@ def claude(stage, block):
 
 def checkout(stage, block):
     """A fresh clone; what is built and run in it is run in this checkout, unless a clean one is asked for."""
-    cwd = RUN
+    cwd, env = RUN, {name: value for name, value in stage.env.items() if not name.startswith("MCP_")}
     for line, command in block.commands():
 
         def body():
@@ -294,7 +294,7 @@ def checkout(stage, block):
                 return "ran: REPOSITORY is this checkout"
             where = "in the clone" if stage.options.clean else "in this checkout"
             if command == "make test" and not stage.options.clean:
-                Process("make -n test", cwd, stage.env).finish()
+                Process("make -n test", cwd, env).finish()
                 return "checked: the target exists; .ci/run runs it, and `make readme-clean` in a fresh clone"
             if command == "make run":
                 process = stage.start("exec make run", cwd, PORT=str(stage.ports[3000]))
@@ -302,7 +302,7 @@ def checkout(stage, block):
                 answers(base + "/mcp")
                 process.end(signal.SIGTERM, good=(0, 2, -signal.SIGTERM))
                 return f"ran {where}: listens, answers initialize"
-            Process(command, cwd, stage.env).finish()
+            Process(command, cwd, env).finish()
             return f"ran {where}: exit 0"
 
         stage.case(f"README.md:{line} {command}", body)
@@ -492,6 +492,9 @@ def readme(stage, text):
 
 
 def main():
+    # Who is started in the background ignores these, and so would all that we start.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     parser = argparse.ArgumentParser()
     parser.add_argument("--bin", required=True)
     parser.add_argument("--clean", action="store_true")

@@ -8,8 +8,8 @@ use tiny_http::Method;
 
 use super::Refusal;
 
-/// Up to so many headers are found without memory of their own.
-const HEADERS: usize = 100;
+/// Up to so many headers are found without memory of their own. More would be a page of stack that each idle connection keeps.
+const FEW: usize = 16;
 /// Empty lines before a request line that are forgiven: old clients send one after a body (RFC 9112, section 2.2).
 const BLANK_LINES: usize = 2;
 
@@ -195,13 +195,15 @@ impl Scan {
             return Err(Refusal::bad("the headers are not UTF-8"));
         };
         let text = text.to_owned();
-        let mut slots = [httparse::EMPTY_HEADER; HEADERS];
-        let mut more = Vec::new();
-        let slots = slots.get_mut(..most).unwrap_or_else(|| {
-            more.resize(most, httparse::EMPTY_HEADER);
-            &mut more
-        });
-        let found = match httparse::parse_headers(&text.as_bytes()[headers_at..], slots) {
+        let fields = &text.as_bytes()[headers_at..];
+        let mut few = [httparse::EMPTY_HEADER; FEW];
+        let mut many = Vec::new();
+        let mut read = httparse::parse_headers(fields, &mut few[..most.min(FEW)]);
+        if matches!(read, Err(httparse::Error::TooManyHeaders)) {
+            many.resize(most, httparse::EMPTY_HEADER);
+            read = httparse::parse_headers(fields, &mut many);
+        }
+        let found = match read {
             Ok(httparse::Status::Complete((length, found))) if headers_at + length == text.len() => found,
             Err(httparse::Error::TooManyHeaders) => return Err(Refusal::Bad { status: 431, why: "too many headers" }),
             _ => return Err(Refusal::bad("a header is malformed")),

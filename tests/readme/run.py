@@ -33,6 +33,8 @@ from stage import DEADLINE, Process, StdioClient, Wrong, answers, free_ports, li
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 WORK = ROOT / "target" / "readme"
+# Of this run; removed at its end.
+RUN = WORK / f"run-{os.getpid()}"
 NAME = "mcp-http-transport"
 SERVERS = {"run", "demo", "connect"}
 # How the projects say hello, and where.
@@ -46,26 +48,25 @@ class Stage:
         self.options, self.binary = options, Path(options.bin).resolve()
         self.ports = dict(zip(range(3000, 3004), free_ports(4)))
         self.passed, self.failed, self.running = 0, 0, []
-        shutil.rmtree(WORK / "run", ignore_errors=True)
-        self.bin = WORK / "run" / "bin"
+        self.bin = RUN / "bin"
         self.bin.mkdir(parents=True)
         os.link(self.binary, self.bin / NAME)
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MCP_", "npm_", "MAKE", "CARGO_TARGET"))}
-        runtime = WORK / "run" / "sockets"
+        runtime = RUN / "sockets"
         runtime.mkdir(mode=0o700)
         self.env = kept | {
             "PATH": f"{self.bin}:{WORK / 'uv' / 'bin'}:{os.environ['PATH']}",
             "UV_CACHE_DIR": str(WORK / "uv" / "cache"),
             "UV_PYTHON_DOWNLOADS": "never",
             "XDG_RUNTIME_DIR": str(runtime),
-            "XDG_STATE_HOME": str(WORK / "run" / "state"),
+            "XDG_STATE_HOME": str(RUN / "state"),
             "MCP_HTTP_PORT": str(self.ports[3000]),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
     def folder(self, name):
         """A project that nobody has touched yet."""
-        place = WORK / "run" / f"{name}-{len(list((WORK / 'run').iterdir()))}"
+        place = RUN / f"{name}-{len(list(RUN.iterdir()))}"
         if name == "python":
             place.mkdir()
             (place / "server.py").write_text(self.server_py)
@@ -151,8 +152,7 @@ def once(stage, command, cwd):
     done = subprocess.run(command, shell=True, cwd=cwd, env=stage.env, capture_output=True, text=True, timeout=DEADLINE)
     need(done.returncode == 0, f"exit {done.returncode}: {done.stdout[-600:]} {done.stderr[-600:]}")
     if done.stdout.startswith("{"):
-        json.loads(done.stdout)
-        return "ran: exit 0, JSON"
+        return f"ran: exit 0, and what it prints: {configured(stage, json.loads(done.stdout), cwd)}"
     return "ran: exit 0" + (f", {done.stdout.splitlines()[0][:60]!r}" if done.stdout.strip() else "")
 
 
@@ -235,7 +235,7 @@ def session(stage, block):
 
 def install(stage, block):
     """Each into a prefix of its own. Cargo's is a debug build in the usual target; the packages hold the binary under test, stripped."""
-    place = WORK / "run" / "install"
+    place = RUN / "install"
     dist = place / "target" / "dist"
     dist.mkdir(parents=True)
     target = re.search(r"host: (.*)", subprocess.run(["rustc", "-vV"], capture_output=True, text=True).stdout)[1]
@@ -281,7 +281,7 @@ def claude(stage, block):
 
 def checkout(stage, block):
     """A fresh clone; what is built and run in it is run in this checkout, unless a clean one is asked for."""
-    cwd = WORK / "run"
+    cwd, env = RUN, {name: value for name, value in stage.env.items() if not name.startswith("MCP_")}
     for line, command in block.commands():
 
         def body():
@@ -294,7 +294,7 @@ def checkout(stage, block):
                 return "ran: REPOSITORY is this checkout"
             where = "in the clone" if stage.options.clean else "in this checkout"
             if command == "make test" and not stage.options.clean:
-                Process("make -n test", cwd, stage.env).finish()
+                Process("make -n test", cwd, env).finish()
                 return "checked: the target exists; .ci/run runs it, and `make readme-clean` in a fresh clone"
             if command == "make run":
                 process = stage.start("exec make run", cwd, PORT=str(stage.ports[3000]))
@@ -302,7 +302,7 @@ def checkout(stage, block):
                 answers(base + "/mcp")
                 process.end(signal.SIGTERM, good=(0, 2, -signal.SIGTERM))
                 return f"ran {where}: listens, answers initialize"
-            Process(command, cwd, stage.env).finish()
+            Process(command, cwd, env).finish()
             return f"ran {where}: exit 0"
 
         stage.case(f"README.md:{line} {command}", body)
@@ -376,11 +376,17 @@ def json_block(stage, block):
     value = json.loads(stage.moved(block.text))
     if "hooks" in value:
         return hook(stage, value)
-    servers = value.get("mcpServers") or value["servers"]
-    cwd, said = stage.folder("python"), []
-    demo = stage.start([NAME, "demo", "--http", "--port", str(stage.ports[3000])], cwd)
-    listening(demo)
-    for server in servers.values():
+    cwd = stage.folder("python")
+    listening(stage.start([NAME, "demo", "--http", "--port", str(stage.ports[3000])], cwd))
+    how = configured(stage, value, cwd)
+    stage.sweep()
+    return how
+
+
+def configured(stage, value, cwd):
+    """Does with a client's configuration what the client would."""
+    said = []
+    for server in (value.get("mcpServers") or value["servers"]).values():
         if "url" in server:
             answers(server["url"])
             said.append("the demo answers initialize at this URL")
@@ -388,7 +394,6 @@ def json_block(stage, block):
         real = {f"/absolute/path/{NAME}": NAME, "/absolute/path/python3": "python3", "/absolute/path/server.py": str(cwd / "server.py")}
         words = [real.get(word, word) for word in [server["command"], *server["args"]]]
         said.append(serves(stage, words, cwd, "python", {}))
-    stage.sweep()
     return "; ".join(said)
 
 
@@ -487,6 +492,9 @@ def readme(stage, text):
 
 
 def main():
+    # Who is started in the background ignores these, and so would all that we start.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     parser = argparse.ArgumentParser()
     parser.add_argument("--bin", required=True)
     parser.add_argument("--clean", action="store_true")
@@ -499,6 +507,7 @@ def main():
             run_examples(stage, ROOT)
     finally:
         stage.sweep()
+        shutil.rmtree(RUN, ignore_errors=True)
     print(f"1..{stage.passed + stage.failed}")
     print(f"{stage.passed} passed, {stage.failed} failed")
     sys.exit(1 if stage.failed else 0)

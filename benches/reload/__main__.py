@@ -151,8 +151,8 @@ class Own:
 
 
 def edit(args, server, client, own, front=None):
-    """All edits (half of them where there is no front of ours), each when the one before has been live for a while and what it left running has been answered; then a spell of broken source, and
-    one edit more."""
+    """All edits (half of them where there is no front of ours), each when the one before is live, what it left running has been answered and the old
+    server has gone; then a spell of broken source, and one edit more."""
     chance = random.Random(7)
     good = lambda: sum(call.is_good for call in client.calls.values())
     client.wait(lambda: good() >= WARM, 60, "the first answers")
@@ -175,9 +175,10 @@ def edit(args, server, client, own, front=None):
         now = time.monotonic()
         not_before = now + args.apart
         client.wait(lambda: all(call.answered for call in client.calls.values() if call.sent < now), args.patience + clients.LOST, "the rest")
+        if front:
+            front.only_one_is_left()
         # Every third one is enough where it takes long.
         if own and (number % 3 == 0 or own.times and own.times[-1] < 200):
-            front.only_one_is_left()
             own.once()
     server.break_it()
     broken = time.monotonic()
@@ -402,6 +403,7 @@ def main():
         show_times(cases)
     if chosen(args, "idle"):
         idle(args)
+    print("Load average %.1f in the end. Where others were at work as well, what is more than the server itself says more than the sum.\n" % os.getloadavg()[0])
     faults = {case.name: case.faults() for case in ours if case.faults()}
     for name, found in faults.items():
         print("- FAULT in %s: %s" % (name, ", ".join("%s: %s" % pair for pair in found.items())))

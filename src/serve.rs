@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
@@ -160,6 +160,9 @@ impl Service {
 
     /// Refuses what is new, lets running calls go on for `grace`, ends every stream, and stops. What handlers ask of clients fails at once.
     pub fn stop(&self, grace: Duration) {
+        if let Some(stdio) = &self.stdio {
+            stdio.end_by(Instant::now() + grace);
+        }
         match &self.http {
             Some(http) => {
                 http.endpoints.drain(grace);

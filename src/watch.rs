@@ -53,9 +53,9 @@ const FULL_PAUSE: Duration = Duration::from_millis(20);
 /// A look that takes longer because a network drive answers slowly costs no CPU: no reason to become blind.
 const HOT_PAUSE_LIMIT: Duration = Duration::from_secs(1);
 const FULL_PAUSE_LIMIT: Duration = Duration::from_secs(10);
-/// At most 0.5 % of a core for hot looks, 2 % for full ones; waking up costs a little besides.
+/// At most 0.5 % of a core for hot looks, 1.5 % for full ones; waking up costs a little besides.
 const HOT_SHARE: u32 = 199;
-const FULL_SHARE: u32 = 49;
+const FULL_SHARE: u32 = 66;
 /// A tree whose full look is quicker than this is looked at as a whole when a request asks.
 const QUICK: Duration = Duration::from_millis(1);
 /// So is one with so few files, whatever the last look took on a busy machine: their first edit must not be missed.

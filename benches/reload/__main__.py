@@ -72,15 +72,14 @@ class Case:
         self.wrong, self.drops = client.wrong_ids, client.drops
         self.broken = share([call for call in calls if broken[0] <= call.sent < broken[1]])
         self.old = sum(is_old(call, edits) for call in calls) if self.hold else 0
-        self.new = [(one["first"] - one["before"]) * 1000 for one in edits if one["first"]]
-        self.never = sum(one["first"] is None for one in edits)
+        self.new = [(one["first"] - one["before"]) * 1000 for one in edits]
         self.gaps = gaps(calls, edits)
         self.own = own.times if own else []
 
     def faults(self):
         """What must not be."""
         found = {"failed": self.failed, "lost": self.lost, "wrong ids": self.wrong, "drops": self.drops, "old answers": self.old,
-                 "edits that never came": self.never, "not answered while broken": self.broken < 1, "bad exit of the front": self.exit != 0}
+                 "not answered while broken": self.broken < 1, "bad exit of the front": self.exit != 0}
         return {what: count for what, count in found.items() if count}
 
 
@@ -105,6 +104,12 @@ class Front:
             self.client = clients.Sse(port)
         self.watched = int(self.log.find(r"watching .*: (\d+) files")[1])
         self.exit = None
+
+    def only_one_is_left(self):
+        """Waits until the old server has gone."""
+        deadline = time.monotonic() + 20
+        while len(children(self.process.pid)) > 1 and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def end(self):
         if isinstance(self.client, clients.Stdio):
@@ -162,8 +167,7 @@ def edit(args, server, client, own, front=None):
         try:
             client.wait(lambda: client.newest >= version, args.patience, "version %d" % version)
         except TimeoutError as error:
-            say("    %s" % error)
-            return
+            raise SystemExit("%s\n%s" % (error, "\n".join(front.log.lines) if front else "")) from None
         edits[-1]["first"] = min(call.answered for call in list(client.calls.values()) if call.is_good and call.version >= version)
 
     for number in range(args.edits if front else args.edits // 2):
@@ -171,8 +175,9 @@ def edit(args, server, client, own, front=None):
         now = time.monotonic()
         not_before = now + args.apart
         client.wait(lambda: all(call.answered for call in client.calls.values() if call.sent < now), args.patience + clients.LOST, "the rest")
-        # Not before the old server is gone. Every third one is enough where it takes long.
+        # Every third one is enough where it takes long.
         if own and (number % 3 == 0 or own.times and own.times[-1] < 200):
+            front.only_one_is_left()
             own.once()
     server.break_it()
     broken = time.monotonic()
@@ -209,7 +214,7 @@ def gaps(calls, edits):
     times = sorted(call.answered for call in calls if call.is_good and not call.is_slow)
     found = []
     for one in edits:
-        until = (one["first"] or one["before"]) + 0.2
+        until = one["first"] + 0.2
         around = [time for time in times if one["before"] - 0.1 <= time <= until]
         found.append(max((b - a) * 1000 for a, b in zip(around, around[1:])) if len(around) > 1 else float("nan"))
     return found
@@ -275,10 +280,19 @@ def cpu(pid):
     with open("/proc/%d/stat" % pid) as stat:
         fields = stat.read().rsplit(")", 1)[1].split()
     total = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total + sum(cpu(child) for child in children(pid))
+
+
+def children(pid):
+    found = []
     for task in os.listdir("/proc/%d/task" % pid):
-        with open("/proc/%d/task/%s/children" % (pid, task)) as children:
-            total += sum(cpu(int(child)) for child in children.read().split())
-    return total
+        try:
+            with open("/proc/%d/task/%s/children" % (pid, task)) as words:
+                found += map(int, words.read().split())
+        except FileNotFoundError:
+            # That thread has ended since.
+            pass
+    return found
 
 
 def matrix(args):
@@ -367,8 +381,8 @@ def main():
     parser.add_argument("--work", type=Path, required=True, help="a directory for the servers that are edited")
     parser.add_argument("--only", default="", help="how the names of cases begin, divided by commas: plain-sse-10, sdk, incumbent, idle, ...")
     parser.add_argument("--edits", type=int, default=20)
-    parser.add_argument("--apart", type=float, default=0.6, help="seconds from an edit being live to the next one, at least")
-    parser.add_argument("--patience", type=float, default=20, help="seconds until an edit counts as never live")
+    parser.add_argument("--apart", type=float, default=0, help="seconds from an edit being live to the next one, at least")
+    parser.add_argument("--patience", type=float, default=60, help="seconds until an edit is given up, and with it all")
     parser.add_argument("--idle-seconds", type=float, default=20)
     parser.add_argument("--log", action="store_true", help="keeps the log of each front, at level debug, beside the servers")
     args = parser.parse_args()

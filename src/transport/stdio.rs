@@ -63,6 +63,12 @@ impl Stdio {
         Ok((Stdio { lines }, ended))
     }
 
+    /// The process ends: from then on nobody waits for a client that does not read.
+    pub fn end_by(&self, end: Instant) {
+        self.lines.lock().end = Some(end);
+        self.lines.has_room.notify_all();
+    }
+
     /// Writes what is still queued.
     pub fn flush(&self) {
         self.lines.flush(FLUSH);
@@ -174,6 +180,8 @@ struct Load {
     count: usize,
     bytes: usize,
     is_broken: bool,
+    /// Nobody waits for room longer than that.
+    end: Option<Instant>,
 }
 
 impl Lines {
@@ -224,6 +232,7 @@ impl Lines {
         let deadline = Instant::now() + patience;
         let mut load = self.lock();
         while load.count > 0 && (load.count >= self.messages || load.bytes + size > self.bytes) {
+            let deadline = load.end.map_or(deadline, |end| end.min(deadline));
             let left = deadline.saturating_duration_since(Instant::now());
             if load.is_broken || left.is_zero() {
                 return Err(Gone);

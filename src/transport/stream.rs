@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::connection::{Gone, Outlet};
 use crate::event;
 use crate::message::{Kind, Message};
-use crate::transport::wire::{Item, Wire, is_left};
+use crate::transport::wire::{Item, Wire, give_up_after, is_left};
 
 /// Room in the queue for the signals that are no messages.
 const SIGNALS: usize = 4;
@@ -274,6 +274,8 @@ impl Feed {
 
     /// Gives the stream the socket to write to; the head of the answer is written already.
     pub fn attach(&self, socket: Arc<TcpStream>, is_chunked: bool) {
+        // A client that vanished without a word has not acknowledged one comment when the next is written.
+        give_up_after(&socket, self.keep_alive * 3 / 4);
         let mut wire = self.stream.wire.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.stream.socket.set(Arc::downgrade(&socket)));
         wire.socket = Some(socket);

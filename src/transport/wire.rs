@@ -152,6 +152,22 @@ pub(crate) fn is_left(socket: &TcpStream) -> bool {
     }
 }
 
+/// Has a connection end when what was written to it is not acknowledged for so long, which otherwise takes a quarter of an hour. It also ends one whose client
+/// does not read for so long while more is to be written than the system keeps for it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn give_up_after(socket: &TcpStream, patience: Duration) {
+    use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
+    // Shorter is shorter than a line may be down for a moment.
+    let patience = u32::try_from(patience.max(Duration::from_secs(1)).as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = setsockopt(socket, TcpUserTimeout, &patience) {
+        log::debug!("a client that vanishes will be noticed late: {error}");
+    }
+}
+
+/// Elsewhere the system decides.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn give_up_after(_: &TcpStream, _: Duration) {}
+
 /// Where nobody can look without waiting, a client that left is noticed when it is written to.
 #[cfg(not(unix))]
 pub(crate) fn is_left(_: &TcpStream) -> bool {

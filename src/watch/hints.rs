@@ -45,15 +45,22 @@ impl Watcher {
             self.is_behind = false;
             return Tier::Full;
         }
-        let mut grown = BTreeSet::new();
+        let mut changed = BTreeSet::new();
         for (dir, name) in hint.files {
             match self.tree.get(&dir).map(|known| known.slots.get(&name).map(|slot| &slot.kind)) {
-                Some(Some(Kind::File(_))) => self.look_at(&dir.join(&name), false),
-                Some(None) if self.names.file(name.as_encoded_bytes()) => drop(grown.insert(dir)),
+                Some(Some(Kind::File(_))) => {
+                    let path = dir.join(&name);
+                    self.look_at(&path, false);
+                    // It came and went, and nobody was told: its directory forgets it.
+                    if self.entry(&path).is_some_and(|entry| entry.told.is_none() && entry.seen.is_none()) {
+                        changed.insert(dir);
+                    }
+                }
+                Some(None) if self.names.file(name.as_encoded_bytes()) => drop(changed.insert(dir)),
                 _ => {}
             }
         }
-        for dir in grown {
+        for dir in changed {
             self.look_at_directory(&dir);
         }
         Tier::Hot
@@ -120,6 +127,10 @@ mod linux {
             self.is_full |= self.followed.len() >= MOST;
         }
 
+        pub(in crate::watch) fn come_from(&self, dir: &Path) -> bool {
+            self.followed.contains(dir)
+        }
+
         fn queue(&mut self) -> nix::Result<&Inotify> {
             if self.queue.is_none() {
                 self.queue = Some(Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?);
@@ -181,6 +192,10 @@ mod none {
         }
 
         pub(in crate::watch) fn follow(&mut self, _dir: &Path) {}
+
+        pub(in crate::watch) fn come_from(&self, _dir: &Path) -> bool {
+            false
+        }
 
         pub(in crate::watch) fn take(&mut self) -> Hint {
             Hint::default()

@@ -89,7 +89,8 @@ impl Watcher {
         }
     }
 
-    /// The directories of the last changed files: an editor that replaces a file, or the next file of the same edit.
+    /// The directories of the last changed files: an editor that replaces a file, or the next file of the same edit. Where hints come of themselves
+    /// there is no need.
     pub(super) fn look_at_recent_directories(&mut self) {
         let mut walk = Walk::default();
         let mut seen: Vec<&Path> = Vec::new();
@@ -97,7 +98,7 @@ impl Watcher {
         let mut names = 0;
         for dir in self.settle.recent().filter_map(|path| path.parent()) {
             let known = self.tree.get(dir).and_then(|known| Some((known.slots.len(), known.above.clone()?)));
-            let Some((count, above)) = known.filter(|_| !seen.contains(&dir)) else { continue };
+            let Some((count, above)) = known.filter(|_| !seen.contains(&dir) && !self.hints.come_from(dir)) else { continue };
             seen.push(dir);
             names += count;
             if names > HOT_NAMES {

@@ -70,6 +70,44 @@ fn a_stuck_client_does_not_hold_up_the_end() {
     assert!(other.event().is_none());
 }
 
+/// Nor one that does not read the stream of its own POST, with a session or without.
+#[test]
+fn a_stuck_client_of_a_post_does_not_hold_up_the_end() {
+    let server = Server::start();
+    let hello = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
+    let begun = Http::connect(server.address).exchange(request("POST", "/mcp", "Content-Type: application/json\r\n", hello));
+    let id = begun.header("mcp-session-id").unwrap().to_owned();
+    let params = r#""count":100000,"bytes":65536"#;
+    let session = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"notify","params":{{{params}}}}}"#);
+    let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/logLevel":"info"}"#;
+    let stateless = format!(r#"{{"jsonrpc":"2.0","id":2,"method":"notify","params":{{{params},{meta}}}}}"#);
+    let headers = ["Mcp-Session-Id: ", "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: notify\r\nX: "];
+    let stuck: Vec<_> = [(headers[0], id.as_str(), session), (headers[1], "x", stateless)]
+        .into_iter()
+        .map(|(header, value, body)| {
+            let headers = format!("Content-Type: application/json\r\n{header}{value}\r\n");
+            let mut http = Http::sending(server.address, request("POST", "/mcp", &headers, &body));
+            assert_eq!(http.head().unwrap().header("content-type"), Some("text/event-stream"));
+            http
+        })
+        .collect();
+    // Stuck they are when nothing more comes.
+    let mut last = Vec::new();
+    eventually("they are stuck", || {
+        std::thread::sleep(Duration::from_millis(200));
+        let mut room = vec![0; 16 << 20];
+        let now: Vec<usize> = stuck.iter().map(|http| http.stream.peek(&mut room).unwrap()).collect();
+        std::mem::replace(&mut last, now.clone()) == now
+    });
+    let mut other = Sse::open(server.address);
+    assert_eq!(other.call("1", "ping", "{}")["result"], json!({}));
+    let began = std::time::Instant::now();
+    server.service.stop(Duration::from_millis(50));
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(other.event().is_none());
+    drop(stuck);
+}
+
 #[cfg(unix)]
 mod signals {
     use super::*;

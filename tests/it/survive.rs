@@ -147,6 +147,46 @@ fn who_has_left_makes_room() {
     assert_eq!(stays.call("1", "echo", "{}")["result"], json!({}));
 }
 
+/// A client whose machine is gone sends neither FIN nor RST: here the network between the two is switched off. With the second comment that it does not
+/// acknowledge its session ends, and its call is cancelled.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_client_that_vanishes_without_a_word_is_noticed() {
+    use std::process::{Command, Stdio};
+    const CLIENT: &str = r#"
+import socket, sys, time
+port = int(sys.argv[1])
+stream = socket.create_connection(("127.0.0.1", port))
+stream.sendall(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
+path = next(line[6:] for line in stream.makefile("rb") if line.startswith(b"data: ")).strip()
+body = b'{"jsonrpc":"2.0","id":1,"method":"block"}'
+post = socket.create_connection(("127.0.0.1", port))
+post.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (path, len(body), body))
+time.sleep(600)
+"#;
+    let has = |command: &str| Command::new(command).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    if !nix::unistd::geteuid().is_root() || !["unshare", "nsenter", "ip", "python3"].into_iter().all(has) {
+        eprintln!("not tested: it takes root, unshare, nsenter, ip and Python");
+        return;
+    }
+    let variables = [HTTP[0], HTTP[1], ("MCP_HTTP_HOST", "0.0.0.0"), ("MCP_INSECURE", "1"), ("MCP_KEEP_ALIVE", "1500ms")];
+    let program = Program::server("WRAPPER='unshare --net'", &variables);
+    let port = program.address().port().to_string();
+    let inside = |command: &[&str]| {
+        let mut nsenter = Command::new("nsenter");
+        nsenter.args(["--net", "--target", &program.child.id().to_string()]).args(command);
+        Program::start(&mut nsenter)
+    };
+    assert!(inside(&["ip", "link", "set", "lo", "up"]).wait().success());
+    let _client = inside(&["python3", "-c", CLIENT, &port]);
+    program.stderr("says: blocks 1");
+    assert!(inside(&["ip", "link", "set", "lo", "down"]).wait().success());
+    // In whichever order.
+    let mut said = [program.stderr("says: c"), program.stderr("says: c")];
+    said.sort();
+    assert_eq!(said, ["says: cancelled 1", "says: closed"]);
+}
+
 #[test]
 fn a_client_that_never_reads() {
     let server = Server::with(|config| config.limits.write_deadline = Duration::from_millis(500));

@@ -4,7 +4,9 @@
 //! A line belongs to the requests of one POST and ends with them, or it is one of those that a client opened by GET, of which the newest carries what
 //! belongs to no request.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::connection::{Gone, Outlet};
 use crate::event;
@@ -14,6 +16,9 @@ use crate::transport::streamable::replay::{Place, Replay};
 
 /// Streams a client may have open by GET. One more is refused: to close an old one would make its client come back, for ever.
 const MOST: usize = 4;
+
+/// How long a sender that must not wait for the client gives another one to be done.
+const SOON: Duration = Duration::from_millis(100);
 
 /// All lines of a session.
 pub(super) struct Lines {
@@ -130,7 +135,7 @@ impl Lines {
 
     /// Sends on a line. Whether the client is there or not: it may come back.
     pub fn send(&self, line: &Line, message: Message, may_wait: bool) {
-        let mut order = lock(&line.order);
+        let mut order = if may_wait { lock(&line.order) } else { line.order_soon() };
         order.count += 1;
         let id = Place { tag: self.tag, line: line.number, number: order.count }.to_string();
         let Some(stream) = lock(&line.stream).clone() else { return lock(&self.replay).keep(line.number, order.count, message) };
@@ -205,6 +210,23 @@ impl Table {
 }
 
 impl Line {
+    /// For a sender that must not wait for the client: another one may be doing just that. Then the client does not read, and loses this stream; it may come
+    /// back for the rest.
+    fn order_soon(&self) -> MutexGuard<'_, Order> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            match self.order.try_lock() {
+                Ok(order) => return order,
+                Err(TryLockError::Poisoned(order)) => return order.into_inner(),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
+                Err(TryLockError::WouldBlock) => break,
+            }
+        }
+        // Ends the other one's wait.
+        self.take().into_iter().for_each(|stream| stream.cut());
+        lock(&self.order)
+    }
+
     fn is_open(&self) -> bool {
         lock(&self.stream).as_ref().is_some_and(|stream| stream.is_open())
     }

@@ -235,7 +235,7 @@ fn looks_are_paced_by_what_they_cost() {
     let now = Instant::now();
     watcher.now = now;
     watcher.schedule(Tier::Full, Duration::from_millis(4));
-    assert_eq!(watcher.next_full - now, Duration::from_millis(200));
+    assert_eq!(watcher.next_full - now, Duration::from_millis(268));
     watcher.schedule(Tier::Full, Duration::from_micros(30));
     assert_eq!(watcher.next_full - now, super::super::FULL_PAUSE + Duration::from_micros(30));
     watcher.schedule(Tier::Hot, Duration::from_micros(20));

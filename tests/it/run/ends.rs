@@ -1,6 +1,10 @@
 //! Ends that are no good ones: the reader of stdout is gone, stdin closes in the middle of a line, nothing stops when asked to, a second Ctrl-C. Whatever
 //! happens, the program ends within eight seconds, says how, and leaves no process behind.
 
+use std::io::Write as _;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -138,6 +142,54 @@ fn over_http_whoever_waits_is_told_or_closed() {
         assert_eq!(status(program), Some(0));
         let got = String::from_utf8(waiting.join().unwrap()).unwrap();
         assert!(got.is_empty() || got.contains("-32603") || got.contains(" 503 "), "{got}");
+    }
+}
+
+/// What waits for a client that does not read its answers waits no longer than the grace period.
+#[test]
+fn a_client_that_does_not_read_stdout_does_not_hold_up_the_end() {
+    let bench = Bench::new();
+    bench.edit("one", &["add"], json!({"describe": "x".repeat(100_000)}));
+    let mut front = bench.command(&["run", "--grace", "1s", "--", "python3", "child.py", "server.json"]);
+    let mut demo = bench.command(&["demo", "--grace", "1s"]);
+    let echo = format!(r#""method":"tools/call","params":{{"name":"echo","arguments":{{"message":"{}"}}}}"#, "x".repeat(100_000));
+    for (command, long) in [(&mut front, r#""method":"tools/list""#), (&mut demo, &echo)] {
+        let long = long.to_owned();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let sent = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&sent);
+        let writer = spawn(move || {
+            let hello = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{CLIENT}}}"#);
+            stdin.write_all(format!("{hello}\n").as_bytes()).unwrap();
+            for id in 1.. {
+                if stdin.write_all(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},{long}}}\n").as_bytes()).is_err() {
+                    return;
+                }
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let mut last = 0;
+        eventually("it is stuck", || {
+            std::thread::sleep(Duration::from_millis(300));
+            let now = sent.load(Ordering::SeqCst);
+            std::mem::replace(&mut last, now) == now && now > 0
+        });
+        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+        nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+        let deadline = Instant::now() + END;
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() > deadline => {
+                    child.kill().unwrap();
+                    panic!("it has not ended within {END:?}");
+                }
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        assert!(status.success());
+        writer.join().unwrap();
     }
 }
 

@@ -2,7 +2,7 @@
 
 DIST := target/dist
 TOOLS := target/tools
-STATIC := target/$(TARGET)/release/mcp-http-transport
+STATIC_BIN := target/$(TARGET)/release/mcp-http-transport
 FUZZ_SECONDS ?= 600
 # `tls` makes `connect` speak https, and the binary larger.
 DIST_FEATURES ?=
@@ -22,7 +22,7 @@ static:
 
 dist: static ## tarball, wheel, npm package, image folder and SHA256SUMS in target/dist (Rust, Python 3; 2 min)
 	rm -rf $(DIST)
-	python3 packaging/packages.py $(STATIC) $(TARGET) $(DIST)
+	python3 packaging/packages.py $(STATIC_BIN) $(TARGET) $(DIST)
 
 packages: dist ## installs each package into a clean prefix and runs it (Rust, Python 3 with venv, Node 18, npm; 4 min)
 	python3 packaging/check.py $(DIST) $(TARGET)

@@ -19,7 +19,7 @@ enum Kind {
     File { doing: &'static str, path: PathBuf, source: io::Error },
     PortTaken { port: u16, source: io::Error },
     Listen { address: String, source: io::Error },
-    CommandNotFound { program: String },
+    CommandNotFound { program: String, is_a_file_here: bool },
     CommandNotExecutable { program: String, source: io::Error },
     Io { doing: String, source: io::Error },
 }
@@ -53,7 +53,13 @@ impl Error {
     /// COMMAND's program does not exist.
     #[allow(dead_code, reason = "used by the front")]
     pub(crate) fn command_not_found(program: impl Into<String>) -> Error {
-        Kind::CommandNotFound { program: program.into() }.into()
+        Kind::CommandNotFound { program: program.into(), is_a_file_here: false }.into()
+    }
+
+    /// The same, and a file of that name lies in the working directory, where nobody looks for programs.
+    #[allow(dead_code, reason = "used by the front")]
+    pub(crate) fn command_is_a_file(program: impl Into<String>) -> Error {
+        Kind::CommandNotFound { program: program.into(), is_a_file_here: true }.into()
     }
 
     /// COMMAND's program exists and cannot be executed.
@@ -112,7 +118,10 @@ impl fmt::Display for Error {
                 };
                 write!(f, "cannot listen on {address}: {source}{hint}")
             }
-            Kind::CommandNotFound { program } => {
+            Kind::CommandNotFound { program, is_a_file_here: true } => {
+                write!(f, "{program}: command not found, but it is a file here: name its interpreter before it, or say ./{program}")
+            }
+            Kind::CommandNotFound { program, .. } => {
                 write!(f, "{program}: command not found: check the spelling and PATH, or give an absolute path")
             }
             Kind::CommandNotExecutable { program, source } => {

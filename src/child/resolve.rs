@@ -37,6 +37,7 @@ pub(crate) fn resolve(program: &OsStr, cwd: &Path, path: Option<&OsStr>) -> Resu
     }
     match refused {
         Some(error) => Err(Error::command_not_executable(name(), error)),
+        None if cwd.join(program).is_file() => Err(Error::command_is_a_file(name())),
         None => Err(Error::command_not_found(name())),
     }
 }

@@ -18,6 +18,12 @@ const ROWS: &[Row] = &[
     ("run --cwd nowhere -- cat", "", 2, "ERROR --cwd is \"DIR/nowhere\": it must be a directory that exists"),
     ("run -- nosuchprogram", "", 127, "ERROR nosuchprogram: command not found: check the spelling and PATH, or give an absolute path"),
     (
+        "run child.py",
+        "",
+        127,
+        "ERROR child.py: command not found, but it is a file here: name its interpreter before it, or say ./child.py",
+    ),
+    (
         "config cursor -- nosuchprogram",
         "",
         127,

@@ -8,6 +8,7 @@ TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 
 include tests/clients/clients.mk
 include tests/conformance/conformance.mk
+include tests/readme/readme.mk
 include packaging/packaging.mk
 include benches/benches.mk
 
@@ -71,10 +72,19 @@ clients: ## real third-party clients against the demo, and through a front that 
 
 clients-idle: ## the same clients after 320 s of silence; not in CI (Python 3.11, Node 20; 6 min)
 
-size: release ## sizes of the dynamic and the static release binary (Rust; 2 min)
-	@RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" $(CARGO) build --release --locked --target $(TARGET)
-	@ls -l $(RELEASE) | awk '{ printf "dynamic %d bytes (target 1200000)\n", $$5 }'
-	@ls -l target/$(TARGET)/release/mcp-http-transport | awk '{ printf "static  %d bytes (target 2400000)\n", $$5 }'
+STATIC := -C target-feature=+crt-static -C relocation-model=static
+EMBEDDED := --release --locked --no-default-features --example modes
+
+# The targets were set for the core: a server of one's own. The program holds the front, the watcher, `connect` and the command line besides.
+size: release ## sizes of the program, and of a server of one's own without the feature `run` (Rust; 4 min)
+	@RUSTFLAGS="$(STATIC)" $(CARGO) build --release --locked --target $(TARGET)
+	@$(CARGO) build $(EMBEDDED) --target-dir target/embedded
+	@RUSTFLAGS="$(STATIC)" $(CARGO) build $(EMBEDDED) --target-dir target/embedded --target $(TARGET)
+	@print() { printf '%-15s %-8s %8d bytes (target %d)\n' "$$1" "$$2" "$$(stat -c %s "$$3")" "$$4"; }; \
+	print "the program" dynamic $(RELEASE) 1200000; \
+	print "the program" static target/$(TARGET)/release/mcp-http-transport 2400000; \
+	print "examples/modes" dynamic target/embedded/release/examples/modes 1200000; \
+	print "examples/modes" static target/embedded/$(TARGET)/release/examples/modes 2400000
 	@ldd target/$(TARGET)/release/mcp-http-transport 2>&1 | head -1
 
 clean: ## removes everything built or installed

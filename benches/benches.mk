@@ -9,7 +9,7 @@ BENCH_BUILD = $(CARGO) build --release --locked --manifest-path benches/Cargo.to
 INCUMBENT := $(BENCHES)/incumbent
 PEER_FLAGS = --peers --peer-bin $(BENCHES)/peers/release --venv $(INCUMBENT)
 
-.PHONY: bench bench-peers bench-idle bench-front bench-programs
+.PHONY: bench bench-connect bench-peers bench-idle bench-front bench-reload bench-programs
 
 bench: release bench-programs ## calls/s, CPU per call, latency, start, beside the least that a server can do (Linux, Python 3; 3 min)
 	$(call BENCH,calls)
@@ -22,11 +22,18 @@ bench-idle: release bench-programs ## 2000 idle event streams, and one notificat
 bench-front: release bench-programs ## what `run` costs (Linux, Python 3; 1 min)
 	$(call BENCH,front)
 
+bench-connect: release bench-programs ## what `connect` adds to a call (Linux, Python 3; 1 min)
+	python3 benches/connect.py --ours $(RELEASE) --bin $(BENCH_BIN)
+
 bench-peers: release bench-programs $(INCUMBENT)/.installed ## the same beside tiny_http, rmcp, rust-mcp-sdk and the Python incumbent (Linux, Python 3; 10 min)
 	$(BENCH_BUILD) -p bench-tiny
 	$(CARGO) build --release --locked --manifest-path benches/peers/Cargo.toml --target-dir $(BENCHES)/peers
 	$(call BENCH,calls) $(PEER_FLAGS)
 	$(call BENCH,start) $(PEER_FLAGS)
+
+# The one benchmark that can fail: a call of ours that fails, gets lost or is answered by old code is a fault, whatever the machine.
+bench-reload: release $(CLIENTS)/mcp-2.3.0/.installed $(CLIENTS)/node/.installed $(INCUMBENT)/.installed ## edits under a calling client: lost calls, edit to new answer, gaps, idle CPU; the incumbent beside it (Linux, Python 3.11, Node 20; 8 min)
+	python3 benches/reload --ours $(RELEASE) --clients $(CLIENTS) --venv $(INCUMBENT) --work $(BENCHES)/reload $(BENCH_FLAGS)
 
 # Without ensurepip (Debian splits it off) the environment borrows the pip of the system.
 $(INCUMBENT)/.installed: benches/peers/incumbent.txt

@@ -1,9 +1,14 @@
-//! A tool that asks the person behind the client before it does something. `cargo run --example ask` waits on standard input and output; be the client:
-//! paste the first line, see the question come, and paste the second with the id that the question has:
+//! A tool that asks the person behind the client before it does something. Be the client: the question has an id, and the answer the same:
 //!
-//! `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"delete","arguments":{"file":"a.txt"}}}`
-//!
-//! `{"jsonrpc":"2.0","id":ID,"result":{"action":"accept","content":{"sure":true}}}`
+//! ```text
+//! $ cargo run --example ask
+//! > {"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{}},"clientInfo":{"name":"me","version":"1"}}}
+//! < {"jsonrpc":"2.0","id":0,"result":...}
+//! > {"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"delete","arguments":{"file":"a.txt"}}}
+//! < {"jsonrpc":"2.0","id":ID,"method":"elicitation/create",...}
+//! > {"jsonrpc":"2.0","id":ID,"result":{"action":"accept","content":{"sure":true}}}
+//! < {"jsonrpc":"2.0","id":1,"result":...}
+//! ```
 
 use std::time::Duration;
 

@@ -1,8 +1,10 @@
-//! A server without the builder: one closure gets every request. `cargo run --example closure` waits on standard input and output; paste this line:
+//! A server without the builder: one closure gets every request. `MCP_TRANSPORT=http` serves the same over HTTP.
 //!
-//! `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"shout","arguments":{"text":"hello"}}}`
-//!
-//! and see `HELLO` come back. `MCP_TRANSPORT=http` serves the same over HTTP.
+//! ```text
+//! $ cargo run --example closure
+//! > {"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"shout","arguments":{"text":"hello"}}}
+//! < {"jsonrpc":"2.0","id":1,"result":{"content":[{"text":"HELLO","type":"text"}]}}
+//! ```
 
 use mcp_http_transport::{Config, Json, Request, RpcError, Session, initialize_result, serve};
 use serde_json::{Value, json};

@@ -1,7 +1,19 @@
 //! A server with everything the protocol has, under the names that the official conformance suite asks for; `make conformance` starts it.
 //!
-//! `MCP_TRANSPORT=http MCP_HTTP_PORT=0 cargo run --example everything` says on standard error where it listens; without the variables it waits on
-//! standard input and output.
+//! ```text
+//! $ MCP_TRANSPORT=http MCP_HTTP_PORT=0 cargo run --example everything
+//! ! listening on http://127.0.0.1:
+//! $ curl -s http://127.0.0.1:PORT/healthz
+//! < ok
+//! ```
+//!
+//! Without the variables it waits on standard input and output:
+//!
+//! ```text
+//! $ cargo run --example everything
+//! > {"jsonrpc":"2.0","id":1,"method":"ping"}
+//! < {"jsonrpc":"2.0","id":1,"result":{}}
+//! ```
 
 use std::thread::sleep;
 use std::time::Duration;

@@ -1,8 +1,19 @@
-//! A server with one tool. `cargo run --example hello` waits for a client on standard input and output; paste this line, and see the sum:
+//! A server with one tool. It waits for a client on standard input and output; type the line behind `>`, and see the sum:
 //!
-//! `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add","arguments":{"a":2,"b":3}}}`
+//! ```text
+//! $ cargo run --example hello
+//! > {"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add","arguments":{"a":2,"b":3}}}
+//! < {"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"5"}]}}
+//! ```
 //!
-//! `MCP_TRANSPORT=http cargo run --example hello` serves the same on <http://localhost:3000/sse>.
+//! The same over HTTP, for a client that is told <http://localhost:3000/mcp> or <http://localhost:3000/sse>. It prints nothing: the library
+//! writes to the `log` facade, and a program that wants to see it installs a logger of its choice.
+//!
+//! ```text
+//! $ MCP_TRANSPORT=http cargo run --example hello
+//! $ curl -s --retry 9 --retry-connrefused http://localhost:3000/healthz
+//! < ok
+//! ```
 
 use mcp_http_transport::{Config, Server, Tool, Type, serve};
 

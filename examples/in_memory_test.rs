@@ -1,5 +1,14 @@
-//! Testing a server without any transport. `cargo test --example in_memory_test` runs the tests below; `cargo run --example in_memory_test` does the
-//! same call and prints its result.
+//! Testing a server without any transport: the tests below are the point of it, and `main` does one of their calls and prints its result.
+//!
+//! ```text
+//! $ cargo test --locked --example in_memory_test
+//! < ...
+//! ```
+//!
+//! ```text
+//! $ cargo run --example in_memory_test
+//! ! {"content":[{"type":"text","text":"2.5"}]}
+//! ```
 
 use std::time::Duration;
 

@@ -1,5 +1,16 @@
-//! MCP beside your own pages on a plain `tiny_http::Server`. `cargo run --example mounted` prints its address; `curl` it, and you get the page; point an MCP
-//! client at `/sse` there, and it finds the tool `roll`. Ctrl-C ends it. For what this server does not protect you from see `Endpoints::take`.
+//! MCP beside your own pages on a plain `tiny_http::Server`. `curl` it, and you get the page; point an MCP client at `/sse` there, and it finds the
+//! tool `roll`. Ctrl-C ends it. For what this server does not protect you from see `Endpoints::take`.
+//!
+//! ```text
+//! $ cargo run --example mounted
+//! ! listening on http://127.0.0.1:
+//! $ curl -sN http://127.0.0.1:PORT/
+//! < my own page
+//! $ curl -sN http://127.0.0.1:PORT/sse
+//! < retry: 500
+//! < event: endpoint
+//! < data: /messages/?session_id=...
+//! ```
 
 use std::error::Error;
 

@@ -1,9 +1,19 @@
-//! A tool that takes its time, says how far it has come, and stops when it is cancelled. `cargo run --example progress` waits on standard input and
-//! output; paste this line, and see three progress notifications, a second apart, and then the result:
+//! A tool that takes its time, says how far it has come, and stops when it is cancelled:
 //!
-//! `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"countdown","arguments":{"from":3},"_meta":{"progressToken":"p"}}}`
+//! ```text
+//! $ cargo run --example progress
+//! > {"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"countdown","arguments":{"from":3},"_meta":{"progressToken":"p"}}}
+//! < {"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":1.0,"total":3.0...}}
+//! < {"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":2.0,"total":3.0...}}
+//! < {"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":3.0,"total":3.0...}}
+//! < {"jsonrpc":"2.0","id":1,"result":...}
+//! > {"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"countdown","arguments":{"from":60},"_meta":{"progressToken":"q"}}}
+//! < {"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"q","progress":1.0,"total":60.0...}}
+//! > {"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}
+//! ! cancelled after 1 s
+//! ```
 //!
-//! Paste it again and then `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}`: it stops, and there is no answer.
+//! A cancelled call has no answer.
 
 use std::time::Duration;
 

@@ -1,5 +1,14 @@
 //! MCP inside any blocking HTTP server: a handler that gets a request and returns a response whose body is a reader, as rouille and its like have it.
-//! `cargo run --example pure` prints its address; point an MCP client, or `curl -N`, at `/sse` there. Ctrl-C ends it.
+//! Ctrl-C ends it.
+//!
+//! ```text
+//! $ cargo run --example pure
+//! ! listening on http://127.0.0.1:
+//! $ curl -sN http://127.0.0.1:PORT/sse
+//! < retry: 500
+//! < event: endpoint
+//! < data: /messages/?session_id=...
+//! ```
 
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
 use std::net::{TcpListener, TcpStream};

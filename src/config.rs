@@ -70,6 +70,20 @@ impl FromStr for TransportMode {
 
 /// Everything that can be set about serving. [`Config::new`] is the defaults, [`Config::from_env`] and [`Config::load`] read the
 /// variables named `MCP_...`; the setters and the public fields change what was read.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use mcp_http_transport::{Config, TransportMode};
+///
+/// // What this program wants, whatever the environment says ...
+/// let config = Config::new().transport(TransportMode::Http).port(0).allow_host("mcp.example.com").grace(Duration::from_secs(1));
+/// assert_eq!(config.host, "localhost");
+///
+/// // ... or what the environment says, with one thing settled.
+/// let config = Config::from_env()?.port(8080);
+/// # Ok::<(), mcp_http_transport::Error>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct Config {

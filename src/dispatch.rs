@@ -294,7 +294,7 @@ impl OpenCall {
     /// Acknowledges a request that stays open, and opens it.
     fn listen(&mut self, message: Message, listeners: &Listeners) {
         let session = Session::new(Arc::clone(&self.peer), Some(Arc::clone(&self.call)));
-        let meta = format!("{{\"_meta\":{}}}", message.find(&["_meta"]).unwrap_or("{}"));
+        let meta = format!("{{\"_meta\":{}}}", message.meta().unwrap_or("{}"));
         let request = Request::new(Message::request(message.id(), "server/discover", Some(&meta)));
         let said = catch_unwind(AssertUnwindSafe(|| complete::discover(&*self.handler, &request, &session)));
         let capabilities = said.ok().and_then(Result::ok).and_then(|said| said.get("capabilities").map(str::to_owned)).unwrap_or_default();
@@ -349,7 +349,16 @@ pub(crate) fn drive(back: Arc<dyn Back>, workers: Workers, connection: Connectio
 
 /// A handler at the other end of a connection in memory: for tests of a handler without any transport.
 ///
-/// See [`Handler`] for an example.
+/// ```
+/// use std::time::Duration;
+///
+/// use mcp_http_transport::{Server, Tool, Type, memory};
+///
+/// let double = Tool::new("double", "Twice as much").param("n", Type::Integer, "of this");
+/// let client = memory(Server::new("maths", "1.0.0").tool(double, |args, _session| Ok(args.integer("n")? * 2)));
+/// let result = client.call(1, "tools/call", r#"{"name": "double", "arguments": {"n": 21}}"#, Duration::from_secs(5)).unwrap();
+/// assert_eq!(result.as_str(), r#"{"content":[{"type":"text","text":"42"}]}"#);
+/// ```
 pub fn memory(handler: impl Handler) -> Connection {
     let (ours, theirs) = Connection::memory();
     let limits = Limits::default();

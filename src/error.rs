@@ -104,12 +104,19 @@ impl fmt::Display for Error {
                 f,
                 "port {port} is taken: set MCP_HTTP_PORT or --port to another one (0 takes any free one), or find the holder with lsof -ti:{port}"
             ),
-            Kind::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
+            Kind::Listen { address, source } => {
+                let hint = match source.kind() {
+                    io::ErrorKind::AddrNotAvailable => ": it is no address of this machine, as localhost and 0.0.0.0 always are",
+                    io::ErrorKind::PermissionDenied => ": ports below 1024 are for root, set MCP_HTTP_PORT or --port to another one",
+                    _ => "",
+                };
+                write!(f, "cannot listen on {address}: {source}{hint}")
+            }
             Kind::CommandNotFound { program } => {
                 write!(f, "{program}: command not found: check the spelling and PATH, or give an absolute path")
             }
             Kind::CommandNotExecutable { program, source } => {
-                write!(f, "{program} cannot be executed: {source}: is it a program, and is its executable bit set (chmod +x)?")
+                write!(f, "{program} cannot be executed: {source}: set its executable bit (chmod +x), or name its interpreter before it")
             }
             Kind::Io { doing, source } => write!(f, "{doing}: {source}"),
         }

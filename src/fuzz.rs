@@ -17,6 +17,7 @@ use crate::event;
 use crate::http1::{Framing, Head, Limits, Reader, Refusal, Source};
 use crate::line::{self, Line};
 use crate::message::{Incoming, Malformed, Message};
+use crate::rpc_error::RpcError;
 
 /// Small, so that a short input reaches every one of them.
 const LIMITS: Limits = Limits {
@@ -112,7 +113,10 @@ pub fn message(data: &[u8]) {
             assert!(!parts.is_empty());
             parts.into_iter().for_each(check);
         }
-        Err(malformed) => check(Err(malformed)),
+        Err(malformed) => {
+            assert_eq!(malformed.error.code() == RpcError::PARSE_ERROR, !is_json(text));
+            check(Err(malformed));
+        }
     }
 }
 

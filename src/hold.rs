@@ -19,7 +19,7 @@ mod stateless;
 mod timer;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -83,6 +83,9 @@ pub(crate) enum Fresh {
 pub(crate) trait Freshness: Send + Sync {
     /// Called on the client's reader thread before a request (not `initialize`, not `ping`) is forwarded: a look at the hot set.
     fn look(&self) -> Fresh;
+
+    /// Called before a client gets the first answer of a new child: from then on a change may be what the client makes of it.
+    fn answered(&self) {}
 }
 
 /// What became of a [`Hold::swap`].
@@ -140,8 +143,9 @@ pub(crate) struct Hold {
     starter: Starter,
     timer: Timer,
     state: Mutex<State>,
-    /// A call ended, or a group.
+    /// A call ended, or a group; said only once it is stopping.
     changed: Condvar,
+    is_stopping: AtomicBool,
     /// The last save that was given to [`swap`](Hold::swap), and the last that is live.
     latest: AtomicU64,
     live: AtomicU64,
@@ -163,7 +167,6 @@ struct State {
     verdicts: u64,
     /// Who waits for what becomes of the canary.
     canary: Option<(u64, Sender<Report>)>,
-    is_stopping: bool,
 }
 
 impl Hold {
@@ -183,6 +186,7 @@ impl Hold {
             timer,
             state: Mutex::default(),
             changed: Condvar::new(),
+            is_stopping: AtomicBool::new(false),
             latest: AtomicU64::new(0),
             live: AtomicU64::new(0),
             itself: itself.clone(),
@@ -249,7 +253,7 @@ impl Hold {
     pub(crate) fn stop(&self, grace: Duration) {
         let deadline = Instant::now() + grace;
         let mut state = self.lock();
-        state.is_stopping = true;
+        self.is_stopping.store(true, Ordering::SeqCst);
         state.canary = None;
         loop {
             let groups: Vec<_> = state.groups.values().cloned().collect();
@@ -359,13 +363,20 @@ impl Hold {
         }
     }
 
+    fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::SeqCst)
+    }
+
+    /// Told at the end of most calls, when nearly always nobody waits for it: waking nobody is a system call too.
     fn mind_quiet(&self) {
-        self.changed.notify_all();
+        if self.is_stopping() {
+            self.changed.notify_all();
+        }
     }
 
     fn forget(&self, group: u64) {
         self.lock().groups.remove(&group);
-        self.changed.notify_all();
+        self.mind_quiet();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

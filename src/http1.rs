@@ -25,7 +25,7 @@ mod tests;
 use std::io;
 use std::time::{Duration, Instant};
 
-pub(crate) use head::{Framing, Head, Version};
+pub(crate) use head::{Framing, Head, IS_TLS, Version};
 pub(crate) use source::{Socket, Source, linger};
 pub(crate) use write::{CONTINUE, LAST_CHUNK, Writer};
 
@@ -77,6 +77,9 @@ pub(crate) enum Refusal {
     },
 }
 
+/// Why a body is refused: the limit has a setting.
+pub(crate) const TOO_LARGE: &str = "the body is over the limit, which --max-body (MCP_MAX_BODY) sets";
+
 impl Refusal {
     /// The status to answer with, or `None` when nobody is there to read an answer.
     pub(crate) fn status(self) -> Option<u16> {
@@ -91,8 +94,8 @@ impl Refusal {
         Refusal::Bad { status: 400, why }
     }
 
-    fn too_large() -> Refusal {
-        Refusal::Bad { status: 413, why: "the body is over the limit" }
+    pub(crate) fn too_large() -> Refusal {
+        Refusal::Bad { status: 413, why: TOO_LARGE }
     }
 
     fn lost(error: &io::Error) -> Refusal {

@@ -1,15 +1,19 @@
 //! Sealed JSON: text that is known to be valid and that nobody reads unless they must, so that key order and big numbers pass as they came.
 
+mod envelope;
+#[cfg(test)]
+mod random;
 mod sealed;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use serde_core::Deserializer;
-use serde_core::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde_core::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+pub(crate) use envelope::{Envelope, INNER, Unreadable, envelope};
 
 /// One JSON value as text: valid, on one line, otherwise byte for byte as it was written.
 ///
@@ -164,17 +168,6 @@ pub(crate) fn span(whole: &str, part: &str) -> Range<usize> {
     start..start + part.len()
 }
 
-/// Why the members of an object could not be read.
-#[derive(Debug)]
-pub(crate) enum Unreadable {
-    /// Not JSON at all.
-    Syntax(serde_json::Error),
-    /// JSON, but not an object.
-    NotAnObject,
-    /// One of the members asked for stands there twice: which one counts would be anyone's guess.
-    Twice(&'static str),
-}
-
 /// The texts of the named members of the object `text`, which is known to be JSON; none when it is no object.
 pub(crate) fn members<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Option<[Option<&'a str>; N]> {
     let mut found = [None; N];
@@ -185,81 +178,6 @@ pub(crate) fn members<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Op
 pub(crate) fn members_listed<'a, S: AsRef<str>>(text: &'a str, names: &[S]) -> Option<Vec<Option<&'a str>>> {
     let mut found = vec![None; names.len()];
     sealed::find(text, names, &mut found).then_some(found)
-}
-
-/// The texts of the named members of the object `text`, which is checked to its end. A member that stands there twice is refused.
-pub(crate) fn members_once<'a, const N: usize>(text: &'a str, names: [&'static str; N]) -> Result<[Option<&'a str>; N], Unreadable> {
-    let mut found = [None; N];
-    match scan(text, &names, &mut found)? {
-        Some(twice) => Err(Unreadable::Twice(names[twice])),
-        None => Ok(found),
-    }
-}
-
-/// Fills `found`; the answer is the index of a name that stands there twice.
-fn scan<'a, S: AsRef<str>>(text: &'a str, names: &[S], found: &mut [Option<&'a str>]) -> Result<Option<usize>, Unreadable> {
-    if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{') {
-        return Err(match serde_json::from_str::<&RawValue>(text) {
-            Ok(_) => Unreadable::NotAnObject,
-            Err(error) => Unreadable::Syntax(error),
-        });
-    }
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let twice = reader.deserialize_map(Members { names, found }).map_err(Unreadable::Syntax)?;
-    reader.end().map_err(Unreadable::Syntax)?;
-    Ok(twice)
-}
-
-struct Members<'n, 'de, S> {
-    names: &'n [S],
-    found: &'n mut [Option<&'de str>],
-}
-
-impl<'de, S: AsRef<str>> Visitor<'de> for Members<'_, 'de, S> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<usize>, A::Error> {
-        let mut twice = None;
-        while let Some(index) = map.next_key_seed(NameIndex(self.names))? {
-            let Some(index) = index else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            let value = map.next_value::<&RawValue>()?.get();
-            if self.found[index].is_some() {
-                twice = Some(index);
-            } else {
-                self.found[index] = Some(value);
-            }
-        }
-        Ok(twice)
-    }
-}
-
-struct NameIndex<'n, S>(&'n [S]);
-
-impl<'de, S: AsRef<str>> DeserializeSeed<'de> for NameIndex<'_, S> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<Option<usize>, D::Error> {
-        key.deserialize_str(self)
-    }
-}
-
-impl<S: AsRef<str>> Visitor<'_> for NameIndex<'_, S> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Option<usize>, E> {
-        Ok(self.0.iter().position(|name| name.as_ref() == key))
-    }
 }
 
 #[cfg(test)]
@@ -275,15 +193,6 @@ mod tests {
         assert_eq!(member(text, "c"), None);
         assert_eq!(member("[1]", "b"), None);
         assert_eq!(&text[span(text, member(text, "b").unwrap())], "[1, 2 ]");
-    }
-
-    #[test]
-    fn what_is_not_an_object_is_told_from_what_is_not_json() {
-        assert!(matches!(members_once("[1]", ["a"]), Err(Unreadable::NotAnObject)));
-        assert!(matches!(members_once("{\"a\":1}x", ["a"]), Err(Unreadable::Syntax(_))));
-        assert!(matches!(members_once("{\"b\":}", ["a"]), Err(Unreadable::Syntax(_))));
-        assert!(matches!(members_once("", ["a"]), Err(Unreadable::Syntax(_))));
-        assert!(matches!(members_once("{\"a\":1,\"a\":2}", ["a"]), Err(Unreadable::Twice("a"))));
     }
 
     #[test]

@@ -1,6 +1,17 @@
 //! The guide, which is README.md, and the names that an embedder uses.
 //!
 #![doc = include_str!("../README.md")]
+//!
+//! # The items
+//!
+//! - To serve: [`serve`] until a signal, or [`Service`] beside other work; [`Config`] says how.
+//! - To write a server: [`Server`] with a [`Tool`], [`Resource`], [`ResourceTemplate`] or [`Prompt`], changed while it runs by a [`ServerHandle`]; or a
+//!   [`Handler`] of one's own, which a closure is, too. A call gets its [`Args`] and its [`Session`], which tells the client things and asks it a
+//!   [`ClientRequest`].
+//! - To answer: [`ToolResult`], [`Content`] and [`ToolError`]; [`Json`] where nobody should read it; an [`RpcError`] for errors of the protocol.
+//! - To test: [`memory`].
+//! - To be part of another HTTP server: [`Endpoints`].
+//! - To be reloaded while one works on it: `dev`, with the feature `run`.
 
 mod base64;
 #[cfg(all(feature = "run", unix))]

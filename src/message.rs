@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use serde_json::value::RawValue;
 
-use crate::json::{self, Unreadable};
+use crate::json::{self, Envelope, Unreadable};
 use crate::rpc_error::RpcError;
 
 /// One JSON-RPC message, complete and on one line.
@@ -20,6 +20,8 @@ pub struct Message {
     id: Span,
     method: Span,
     letter: Span,
+    /// The `_meta` of the params.
+    meta: Span,
 }
 
 /// What kind of message it is.
@@ -77,13 +79,13 @@ impl Message {
         if text.len() > u32::MAX as usize {
             return Err(Malformed { id: None, error: RpcError::invalid_request("the message is larger than 4 GiB") });
         }
-        let text = json::on_one_line(text);
-        let found = json::members_once(&text, ["jsonrpc", "id", "method", "params", "result", "error"]);
-        let [jsonrpc, id, method, params, result, error] = found.map_err(|unreadable| match unreadable {
-            Unreadable::Syntax(error) => Malformed { id: None, error: RpcError::parse_error(error) },
+        let read = json::envelope(&text, ["jsonrpc", "id", "method", "params", "result", "error"]);
+        let Envelope { members, inner, has_breaks } = read.map_err(|unreadable| match unreadable {
+            Unreadable::Syntax(error) => Malformed { id: None, error: not_json(error) },
             Unreadable::NotAnObject => Malformed { id: None, error: RpcError::invalid_request("a message is an object") },
             Unreadable::Twice(name) => Malformed { id: None, error: RpcError::invalid_request(format!("the message has {name:?} twice")) },
         })?;
+        let [jsonrpc, id, method, params, result, error] = members;
         let readable = id.filter(|id| is_id(id));
         let invalid = |why: &str| Malformed { id: readable.map(str::to_owned), error: RpcError::invalid_request(why) };
         if jsonrpc.and_then(json::unquote).as_deref() != Some("2.0") {
@@ -112,8 +114,15 @@ impl Message {
             }
             _ => return Err(invalid("a message has a method, or an id and either a result or an error")),
         };
-        let (id, method, letter) = (Span::of(&text, readable), Span::of(&text, method), Span::of(&text, letter));
-        Ok(Message { text, kind, id, method, letter })
+        let (id, method, letter, meta) = (
+            Span::of(&text, readable),
+            Span::of(&text, method),
+            Span::of(&text, letter),
+            Span::of(&text, inner.filter(|_| method.is_some())),
+        );
+        // Byte for byte: nothing moves.
+        let text = if has_breaks { text.replace(['\n', '\r'], " ") } else { text };
+        Ok(Message { text, kind, id, method, letter, meta })
     }
 
     /// A request. `id` and `params` are raw JSON.
@@ -168,7 +177,15 @@ impl Message {
             at_id = Span::NONE;
         }
         text.push('}');
-        Message { text, kind, id: at_id, method: at_method, letter: at_letter }
+        Message { text, kind, id: at_id, method: at_method, letter: at_letter, meta: Span::NONE }.with_meta_found()
+    }
+
+    fn with_meta_found(mut self) -> Message {
+        self.meta = match self.kind {
+            Kind::Request | Kind::Notification => Span::of(&self.text, self.find(&[json::INNER])),
+            Kind::Result | Kind::Error => Span::NONE,
+        };
+        self
     }
 
     /// What kind of message this is.
@@ -206,6 +223,11 @@ impl Message {
         json::path(self.letter()?, names)
     }
 
+    /// The `_meta` of the params, as raw JSON.
+    pub(crate) fn meta(&self) -> Option<&str> {
+        if self.meta == Span::NONE { None } else { Some(&self.text[self.meta.range()]) }
+    }
+
     /// The same message with another id.
     #[allow(dead_code, reason = "used by the front")]
     pub(crate) fn with_id(self, id: &str) -> Message {
@@ -216,7 +238,7 @@ impl Message {
     /// The same message with `part`, a slice of its text that is the id or lies in the letter, replaced by other raw JSON.
     #[allow(dead_code, reason = "used by the front")]
     pub(crate) fn replace(self, part: Range<usize>, with: &str) -> Message {
-        let Message { mut text, kind, id, method, letter } = self;
+        let Message { mut text, kind, id, method, letter, meta } = self;
         let moved = with.len() as i64 - part.len() as i64;
         let shift = |span: Span| {
             let after = |at: u32| (i64::from(at) + moved) as u32;
@@ -224,9 +246,12 @@ impl Message {
             let ends = if span.1 as usize >= part.end { after(span.1) } else { span.1 };
             if span == Span::NONE { span } else { Span(starts, ends) }
         };
-        let (id, method, letter) = (shift(id), shift(method), shift(letter));
+        let within = |span: Span| span.0 as usize <= part.start && part.end <= span.1 as usize;
+        let keeps_meta = !within(letter) || within(meta);
+        let (id, method, letter, meta) = (shift(id), shift(method), shift(letter), shift(meta));
         text.replace_range(part, with);
-        Message { text, kind, id, method, letter }
+        let message = Message { text, kind, id, method, letter, meta };
+        if keeps_meta { message } else { message.with_meta_found() }
     }
 }
 
@@ -236,14 +261,17 @@ impl fmt::Debug for Message {
     }
 }
 
+fn not_json(error: impl fmt::Display) -> RpcError {
+    RpcError::parse_error(format_args!("this is not JSON: {error}"))
+}
+
 impl Incoming {
     /// Reads what one line or one body held: a message, or an array of them.
     pub(crate) fn parse(text: String) -> Result<Incoming, Malformed> {
         if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('[') {
             return Message::parse(text).map(Incoming::One);
         }
-        let parts: Vec<&RawValue> =
-            serde_json::from_str(&text).map_err(|error| Malformed { id: None, error: RpcError::parse_error(error) })?;
+        let parts: Vec<&RawValue> = serde_json::from_str(&text).map_err(|error| Malformed { id: None, error: not_json(error) })?;
         if parts.len() > BATCH {
             return Err(Malformed { id: None, error: RpcError::invalid_request(format_args!("a batch has at most {BATCH} messages")) });
         }

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 pub(crate) use words::{Action, Built, Failure, Input, Rules, Stage, Started, Verdict};
 
-use suspects::Suspects;
+use suspects::{Suspects, Window};
 
 /// Between two looks while something moves.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -64,9 +64,6 @@ enum Phase {
         until: Duration,
     },
 }
-
-/// What changed, and how long after the beginning.
-type Window = Vec<(PathBuf, Duration)>;
 
 /// The machine. Feed it with inputs, do what it says.
 pub(crate) struct Machine {
@@ -140,15 +137,10 @@ impl Machine {
     pub(crate) fn on(&mut self, now: Duration, input: Input) -> Vec<Action> {
         let mut todo = Vec::new();
         match input {
-            Input::Changed(paths) => {
-                for path in paths {
-                    self.changed(now, path, &mut todo);
-                }
-                if !self.fresh.is_empty() {
-                    self.begin(now, &mut todo);
-                }
-            }
-            Input::Expected => self.begin(now, &mut todo),
+            Input::Changed(paths) | Input::Edited(paths) if paths.is_empty() => {}
+            Input::Changed(paths) => self.all_changed(now, paths, false, &mut todo),
+            Input::Edited(paths) => self.all_changed(now, paths, true, &mut todo),
+            Input::Expected => self.expected(now, &mut todo),
             Input::Forced(name) => {
                 self.wanted = true;
                 self.waiting.extend(name);
@@ -179,8 +171,17 @@ impl Machine {
         todo
     }
 
+    fn all_changed(&mut self, now: Duration, paths: Vec<PathBuf>, is_edit: bool, todo: &mut Vec<Action>) {
+        for path in paths {
+            self.changed(now, path, is_edit, todo);
+        }
+        if !self.fresh.is_empty() {
+            self.begin(now, todo);
+        }
+    }
+
     /// Takes note of one changed file.
-    fn changed(&mut self, now: Duration, path: PathBuf, todo: &mut Vec<Action>) {
+    fn changed(&mut self, now: Duration, path: PathBuf, is_edit: bool, todo: &mut Vec<Action>) {
         let in_build = matches!(self.phase, Phase::Building { .. } | Phase::Built { .. });
         if self.outputs.contains(&path) || in_build && self.rules.command.contains(&path) {
             return;
@@ -188,23 +189,25 @@ impl Machine {
         let seen = (path.clone(), now.saturating_sub(self.began));
         match &mut self.phase {
             Phase::Building { cancelling } => {
-                self.in_build.get_or_insert_default().push(seen);
+                self.in_build.get_or_insert_default().changes.push(seen);
                 if !*cancelling && self.cancels < MOST_CANCELS {
                     *cancelling = true;
                     self.cancels += 1;
                     todo.push(Action::CancelBuild);
                 }
             }
-            Phase::Built { .. } => self.in_build.get_or_insert_default().push(seen),
-            Phase::Starting | Phase::Started { .. } => self.in_start.get_or_insert_default().push(seen),
-            Phase::Idle if self.in_start.is_some() && now.saturating_sub(self.ended) < AFTERMATH => {
-                self.in_start.get_or_insert_default().push(seen);
+            Phase::Built { .. } => self.in_build.get_or_insert_default().changes.push(seen),
+            Phase::Starting | Phase::Started { .. } if !is_edit => self.in_start.get_or_insert_default().changes.push(seen),
+            Phase::Idle if !is_edit && self.in_start.is_some() && now.saturating_sub(self.ended) < AFTERMATH => {
+                let window = self.in_start.get_or_insert_default();
+                window.changes.push(seen);
+                window.is_late = true;
             }
-            // Nothing of ours runs, so somebody else writes it.
-            Phase::Idle | Phase::Pausing { .. } => {
+            // Nothing of ours writes it, so somebody else does.
+            Phase::Idle | Phase::Pausing { .. } | Phase::Starting | Phase::Started { .. } => {
                 self.by_build.acquit(&path);
                 self.by_start.acquit(&path);
-                if matches!(self.phase, Phase::Idle) {
+                if !matches!(self.phase, Phase::Pausing { .. }) {
                     (self.in_build, self.in_start) = (None, None);
                 }
             }
@@ -225,6 +228,16 @@ impl Machine {
             _ => return,
         }
         self.settle(now, todo);
+    }
+
+    /// A request waits. A pause that nobody has used is over for its sake.
+    fn expected(&mut self, now: Duration, todo: &mut Vec<Action>) {
+        if let Phase::Pausing { .. } = self.phase {
+            self.paused = false;
+            self.run(now, todo);
+        } else {
+            self.begin(now, todo);
+        }
     }
 
     fn settle(&mut self, now: Duration, todo: &mut Vec<Action>) {
@@ -284,7 +297,7 @@ impl Machine {
         self.due.append(&mut self.waiting);
         (self.wanted, self.saved, self.busy_since) = (false, self.last_change, None);
         if self.rules.build {
-            self.in_build = Some(Window::new());
+            self.in_build = Some(Window::default());
             self.began = now;
             self.phase = Phase::Building { cancelling: false };
             todo.push(Action::Build);
@@ -294,7 +307,7 @@ impl Machine {
     }
 
     fn start(&mut self, now: Duration, todo: &mut Vec<Action>) {
-        self.in_start = Some(Window::new());
+        self.in_start = Some(Window::default());
         self.began = now;
         self.phase = Phase::Starting;
         todo.push(Action::Start);

@@ -7,6 +7,14 @@ use crate::json::{self, Json};
 /// A JSON-RPC error: what a client gets in place of a result.
 ///
 /// A tool's own failure is not one of these: it is a result with `isError`, so that the model sees it.
+///
+/// ```
+/// use mcp_http_transport::RpcError;
+/// use serde_json::json;
+///
+/// let error = RpcError::new(-32050, "the index is being built").with_data(json!({"ready": 0.4}));
+/// assert_eq!((error.code(), error.message()), (-32050, "the index is being built"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RpcError {
     code: i64,

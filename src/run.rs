@@ -138,6 +138,9 @@ fn watch_files(plan: &Plan, shared: &Arc<Watching>, mail: &Sender<Message>) -> R
 
 fn say_what_is_watched(summary: &watch::Summary, named: usize, plan: &Plan) {
     let roots: Vec<String> = summary.roots.iter().map(|root| root.display().to_string()).collect();
+    // What --watch names and is COMMAND's own file was counted as that.
+    let both = summary.roots.iter().filter(|root| plan.reload.command.contains(*root) && root.is_file()).count();
+    let (files, named) = (summary.files + both, named.saturating_sub(both));
     let besides = match named {
         0 => String::new(),
         1 => "; besides, 1 file of the command".to_owned(),
@@ -146,12 +149,12 @@ fn say_what_is_watched(summary: &watch::Summary, named: usize, plan: &Plan) {
     match &plan.why_no_root {
         Some(why) => log::warn!("{why}{besides}"),
         None if roots.is_empty() => log::info!("watching {named} {} of the command", if named == 1 { "file" } else { "files" }),
-        None if summary.files == 0 => log::warn!(
+        None if files == 0 => log::warn!(
             "watching {}, where NO FILE COUNTS: nothing there has one of the extensions that count, or all is ignored; see --watch, --ext and --ignore{besides}",
             roots.join(", ")
         ),
         None => {
-            log::info!("watching {}: {} {}{besides}", roots.join(", "), summary.files, if summary.files == 1 { "file" } else { "files" })
+            log::info!("watching {}: {} {}{besides}", roots.join(", "), files, if files == 1 { "file" } else { "files" })
         }
     }
     if summary.over_limit {

@@ -51,7 +51,10 @@ pub(crate) fn serve_back(back: Arc<dyn Back>, config: &Config, workers: Workers)
     let signals = signals()?;
     let service = Service::start_back(back, config, workers, Stdin::MayHaveClient)?;
     select! {
-        recv(signals) -> _ => service.stop(config.grace),
+        recv(signals) -> _ => {
+            log::info!("ending: running calls get up to {:?}; a second Ctrl-C ends at once", config.grace);
+            service.stop(config.grace);
+        }
         recv(service.ended) -> end => {
             service.stop(Duration::ZERO);
             if let Ok(End::Broken(error)) = end {

@@ -2,14 +2,16 @@
 //!
 //! Polling on std only, because it works where native events do not (bind mounts, network drives, WSL), in two tiers. A **hot** look takes the
 //! named files, whatever is just changing, and the last changed files with their directories; a **full** one walks the roots. [`Watcher::look`]
-//! does one of them and says when the next is due; [`spawn`] is the thread that does so for ever.
+//! does one of them and says when the next is due; [`spawn`] is the thread that does so for ever. Where the kernel tells what is written, a hot look
+//! takes that, too.
 //!
 //! The rooms inside: `glob` and `ignore` (`.gitignore`), `names` (the built-in lists), `stamp` (one file), `settle` (when a change is over),
-//! `tree` (what is known), `sweep` (the walk), `thread`.
+//! `tree` (what is known), `sweep` (the walk), `hints` (what the kernel tells), `thread`.
 
 #![allow(dead_code, unused_imports, reason = "used by the front")]
 
 mod glob;
+mod hints;
 mod ignore;
 mod names;
 mod root;
@@ -31,6 +33,7 @@ pub(crate) use root::{Root, default_root};
 pub(crate) use stamp::Stamp;
 pub(crate) use thread::{Command, Event, Verdict, spawn};
 
+use hints::Hints;
 use ignore::Patterns;
 use names::Names;
 use settle::Settle;
@@ -50,9 +53,9 @@ const FULL_PAUSE: Duration = Duration::from_millis(20);
 /// A look that takes longer because a network drive answers slowly costs no CPU: no reason to become blind.
 const HOT_PAUSE_LIMIT: Duration = Duration::from_secs(1);
 const FULL_PAUSE_LIMIT: Duration = Duration::from_secs(10);
-/// At most 0.5 % of a core for hot looks, 2 % for full ones; waking up costs a little besides.
+/// At most 0.5 % of a core for hot looks, 1.5 % for full ones; waking up costs a little besides.
 const HOT_SHARE: u32 = 199;
-const FULL_SHARE: u32 = 49;
+const FULL_SHARE: u32 = 66;
 /// A tree whose full look is quicker than this is looked at as a whole when a request asks.
 const QUICK: Duration = Duration::from_millis(1);
 /// So is one with so few files, whatever the last look took on a busy machine: their first edit must not be missed.
@@ -142,8 +145,12 @@ pub(crate) struct Watcher {
     now: Instant,
     next_hot: Instant,
     next_full: Instant,
-    /// How long the last full look took.
+    /// How long the last full look took, and when it was over.
     full_cost: Duration,
+    full_end: Instant,
+    hints: Hints,
+    /// A hint has come that only a full look can follow.
+    is_behind: bool,
 }
 
 impl Watcher {
@@ -171,6 +178,9 @@ impl Watcher {
             next_hot: now,
             next_full: now,
             full_cost: Duration::ZERO,
+            full_end: now,
+            hints: Hints::default(),
+            is_behind: false,
         };
         watcher.see(now, Tier::Full);
         watcher.reader.first = false;
@@ -198,7 +208,7 @@ impl Watcher {
     /// Looks once. `now` is the caller's clock: nothing here waits or asks what time it is, but for the cost of the look and the youth of a file.
     pub(crate) fn look(&mut self, now: Instant, tier: Tier) -> Look {
         let started = Instant::now();
-        self.see(now, tier);
+        let tier = self.see(now, tier);
         let changed = self.settle.take(now).iter().filter_map(|path| self.tell(path)).collect();
         self.schedule(tier, started.elapsed());
         let (next_look, next_tier) =
@@ -211,18 +221,22 @@ impl Watcher {
         if self.files <= FEW || self.full_cost < QUICK { Tier::Full } else { Tier::Hot }
     }
 
-    fn see(&mut self, now: Instant, tier: Tier) {
+    /// Looks; a hint can make of a hot look a full one. Returns which it was.
+    fn see(&mut self, now: Instant, tier: Tier) -> Tier {
         self.turn += 1;
         self.now = now;
         self.reader.wall = SystemTime::now();
         if !self.reader.first {
             self.reader.budget = if tier == Tier::Full { LATER_READS } else { HOT_READS };
         }
+        // First of all: what is written from here on gives another hint.
+        let tier = self.look_at_hinted(tier);
         self.look_at_single_files();
         match tier {
             Tier::Hot => self.look_at_recent_directories(),
             Tier::Full => self.sweep(),
         }
+        tier
     }
 
     fn schedule(&mut self, tier: Tier, cost: Duration) {
@@ -232,8 +246,8 @@ impl Watcher {
         match tier {
             Tier::Hot => self.next_hot = self.now + pause(HOT_PAUSE, hot, HOT_PAUSE_LIMIT),
             Tier::Full => {
-                self.full_cost = cost;
-                self.next_full = self.now + cost + pause(FULL_PAUSE, FULL_SHARE, FULL_PAUSE_LIMIT);
+                (self.full_cost, self.full_end) = (cost, self.now + cost);
+                self.next_full = self.full_end + pause(FULL_PAUSE, FULL_SHARE, FULL_PAUSE_LIMIT);
                 self.next_hot = self.now + HOT_PAUSE;
             }
         }

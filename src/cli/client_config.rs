@@ -171,7 +171,9 @@ impl Entry {
         };
         let also =
             if self.path.is_some() { " PATH stands there because an application that no shell started has a short one." } else { "" };
-        format!("Put this into {place}; where there is such a block already, add only the entry in it. Then {then}.{also}\n\n")
+        let https = self.arguments.iter().any(|word| word.starts_with("https://")) && !cfg!(feature = "tls");
+        let build = if https { " This build speaks http only: connect to https needs one with --features tls." } else { "" };
+        format!("Put this into {place}; where there is such a block already, add only the entry in it. Then {then}.{also}{build}\n\n")
     }
 }
 

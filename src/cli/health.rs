@@ -40,7 +40,10 @@ pub(super) fn default_url(sources: &Sources<'_>) -> Result<String> {
 
 /// Succeeds when `url`, as [`url`] makes them, answers 200 in time.
 pub(super) fn check(url: &str) -> Result<()> {
-    let failed = |why| Error::io(format!("{url} is not healthy"), why);
+    let failed = |why: io::Error| {
+        let hint = if why.kind() == io::ErrorKind::ConnectionRefused { ": is the server running, and on this port?" } else { "" };
+        Error::io(format!("{url} is not healthy"), io::Error::new(why.kind(), format!("{why}{hint}")))
+    };
     let status = ask(url, Instant::now() + PATIENCE).map_err(failed)?;
     if status == "200" { Ok(()) } else { Err(failed(io::Error::other(format!("it answered {status}")))) }
 }

@@ -79,7 +79,15 @@ pub(super) fn install(logging: Logging) {
 
 /// Says why the program ends: through the log when it is open, so that its level and form count, else as `NAME: text`.
 pub(super) fn fatal(name: &str, error: &crate::error::Error) {
-    if LOGGER.get().is_some() { log::error!("{error}") } else { write(&format!("{name}: {}\n", escaped(&error.to_string()))) }
+    let text = error.to_string();
+    // What lists something has several lines.
+    for (number, line) in text.lines().enumerate() {
+        match (LOGGER.get(), number) {
+            (Some(_), _) => log::error!("{line}"),
+            (None, 0) => write(&format!("{name}: {}\n", escaped(line))),
+            (None, _) => write(&format!("{}\n", escaped(line))),
+        }
+    }
 }
 
 /// One write; when nobody reads stderr any more there is nobody to tell.

@@ -219,7 +219,7 @@ fn a_token_comes_from_the_variable_or_the_file() {
     }
     std::fs::remove_file(&path).unwrap();
     let error = from("", "").unwrap_err();
-    assert!(!error.is_usage() && error.to_string().starts_with("cannot read the token file "), "{error}");
+    assert!(!error.is_usage() && error.to_string().starts_with("cannot read what MCP_HTTP_TOKEN_FILE names, "), "{error}");
     // The variable that wins spares the look at the file.
     assert_eq!(from("MCP_HTTP_TOKEN=direct", "").unwrap().as_deref(), Some("direct"));
 }

@@ -47,13 +47,14 @@ pub(super) fn from_sources(sources: &Sources<'_>) -> Result<Option<Token>> {
     let file = sources.find("MCP_HTTP_TOKEN_FILE")?.filter(|found| !found.value.is_empty());
     let token = match (direct, file) {
         (Some(direct), file) if file.is_none() || direct.layer > Layer::Dotenv => Token::new(direct.value),
-        (_, Some(file)) => {
-            Some(read(Path::new(&file.value)).map_err(|why| Error::file("cannot read the token file", Path::new(&file.value), why))?)
-        }
+        (_, Some(file)) => Some(
+            read(Path::new(&file.value))
+                .map_err(|why| Error::file("cannot read what MCP_HTTP_TOKEN_FILE names,", Path::new(&file.value), why))?,
+        ),
         _ => None,
     };
     if let Some(token) = &token {
-        token.check("the token")?;
+        token.check("MCP_HTTP_TOKEN (or the token in MCP_HTTP_TOKEN_FILE)")?;
     }
     Ok(token)
 }

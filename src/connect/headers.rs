@@ -95,7 +95,7 @@ fn expand(text: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Result<String> 
 
 /// The version in the `_meta` of a stateless request (2026-07-28 basic, _meta).
 pub(super) fn modern_version(message: &Message) -> Option<String> {
-    let version = message.find(&["_meta", "io.modelcontextprotocol/protocolVersion"])?;
+    let version = json::member(message.meta()?, "io.modelcontextprotocol/protocolVersion")?;
     json::unquote(version).map(|version| version.into_owned())
 }
 

@@ -11,7 +11,19 @@ use crate::rpc_error::RpcError;
 /// How long a question waits for its answer unless told otherwise: a person may have to think.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// A request that a server makes of its client.
+/// A request that a server makes of its client, for [`Session::ask`](crate::Session::ask).
+///
+/// ```
+/// use mcp_http_transport::{ClientRequest, Server, Tool};
+/// use serde_json::{Value, json};
+///
+/// let server = Server::new("delete", "1.0.0").tool(Tool::new("delete_all", "Deletes everything"), |_args, session| {
+///     let form = json!({"type": "object", "properties": {"sure": {"type": "boolean"}}, "required": ["sure"]});
+///     let answer: Value = session.ask("sure", ClientRequest::elicitation("Everything?", form))?.parse()?;
+///     Ok(if answer["content"]["sure"] == true { "gone" } else { "nothing happened" })
+/// });
+/// # drop(server);
+/// ```
 #[derive(Clone, Debug)]
 pub struct ClientRequest {
     pub(crate) method: String,

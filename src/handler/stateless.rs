@@ -40,7 +40,7 @@ pub(crate) struct Claims {
 
 impl<'m> Meta<'m> {
     pub fn of(message: &'m Message) -> Meta<'m> {
-        let Some(meta) = message.find(&["_meta"]) else { return Meta::default() };
+        let Some(meta) = message.meta() else { return Meta::default() };
         let names = [
             "progressToken",
             "io.modelcontextprotocol/protocolVersion",

@@ -15,7 +15,7 @@ impl Hold {
     /// Lets in a client of a session.
     pub(super) fn sit(self: &Arc<Hold>, client: Client) -> Result<Seated, RpcError> {
         let mut state = self.lock();
-        if state.is_stopping {
+        if self.is_stopping() {
             return Err(RpcError::internal("the server is being stopped"));
         }
         let group = match state.shared.clone().or_else(|| state.stateless.spare.take()) {

@@ -55,9 +55,8 @@ pub(super) fn swap(hold: &Hold, save: Save) -> Swapped {
 
 /// The most recently active session; when there is none that has a child or wants one, a client of our own.
 fn choose(hold: &Hold) -> Arc<Group> {
-    let in_use = |group: &Arc<Group>| group.with(|core, _| !core.is_closed && core.is_in_use());
     let groups = hold.groups();
-    let newest = groups.into_iter().filter(in_use).max_by_key(|group| group.with(|core, _| core.last()));
+    let newest = groups.into_iter().filter(is_in_use).max_by_key(|group| group.with(|core, _| core.last()));
     if let Some(newest) = newest {
         return newest;
     }
@@ -65,6 +64,10 @@ fn choose(hold: &Hold) -> Arc<Group> {
     let nobody: Arc<dyn Outlet> = Arc::new(Nobody);
     trial.with(|core, now| core.sit(nobody, None, now));
     trial
+}
+
+fn is_in_use(group: &Arc<Group>) -> bool {
+    group.with(|core, _| !core.is_closed && core.is_in_use())
 }
 
 /// None when the canary's client left first.
@@ -79,7 +82,7 @@ fn wait_for(canary: &Arc<Group>, hold: &Hold, save: Save, begun: Instant, report
             }
             Ok(Report::Gone) => return None,
             Ok(_) => {}
-            Err(_) if hold.lock().is_stopping => return Some(stopped()),
+            Err(_) if hold.is_stopping() => return Some(stopped()),
             Err(_) => {}
         }
     }
@@ -98,6 +101,7 @@ fn wait_for(canary: &Arc<Group>, hold: &Hold, save: Save, begun: Instant, report
             Report::Compared { changes: Some(changes) } => return Some(Swapped::Live { took, changes }),
             // This client knows no tools; another's child may still be on its way.
             Report::Compared { changes: None } if hold.groups().iter().any(|group| group.with(|core, _| core.is_comparing())) => {}
+            Report::Compared { changes: None } if !hold.groups().iter().any(|group| group.id != canary.id && is_in_use(group)) => break,
             // Nor is another's: what it found may be on its way to us.
             Report::Compared { changes: None } => deadline = deadline.min(Instant::now() + LAST_REPORT),
             Report::Gone => break,

@@ -100,6 +100,9 @@ impl Core {
 
     /// A call has its answer.
     fn finish(&mut self, call: Call, message: Message, now: Instant) {
+        if self.kid_mut(call.kid).is_some_and(|kid| !std::mem::replace(&mut kid.has_answered, true)) {
+            self.acts.push(Act::Answered);
+        }
         let is_good = message.kind() == message::Kind::Result;
         let mut answer = message.with_id(&call.id);
         match &call.kind {

@@ -76,6 +76,7 @@ impl Core {
             asking: 0,
             early: Vec::new(),
             ready_at: None,
+            has_answered: false,
             live_since: SystemTime::UNIX_EPOCH,
             permit: None,
         });

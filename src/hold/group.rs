@@ -64,6 +64,7 @@ impl Group {
             (Act::Stop(process), _) => process.stop(Ladder { close_stdin_wait: CLOSE_STDIN_WAIT, term_wait: self.rules.stop_timeout }),
             (Act::Start(kid), Some(hold)) => hold.starter.order(self, kid),
             (Act::Wake(at), Some(hold)) => hold.timer.wake(self.id, at, Arc::downgrade(self)),
+            (Act::Answered, Some(hold)) => hold.freshness.answered(),
             (Act::Report(report), Some(hold)) => hold.report(self.id, report),
             (Act::Legacy { save, is_there }, Some(hold)) => hold.found_legacy(self, save, is_there),
             (Act::Quiet, Some(hold)) => hold.mind_quiet(),

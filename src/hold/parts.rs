@@ -27,6 +27,8 @@ pub(super) enum Act {
     Report(Report),
     /// [`Core::tick`] is to be called then.
     Wake(Instant),
+    /// A child answers its first call.
+    Answered,
     /// The child, whose code has this save, serves no stateless requests; whether it is there for a session.
     Legacy { save: u64, is_there: bool },
     /// No call runs or waits any more.
@@ -96,6 +98,7 @@ pub(super) struct Kid {
     /// What it said before it was ready and that is not for us.
     pub early: Vec<Message>,
     pub ready_at: Option<Instant>,
+    pub has_answered: bool,
     pub live_since: SystemTime,
     /// Others may start when it is dropped.
     pub permit: Option<Permit>,

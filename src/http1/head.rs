@@ -8,8 +8,8 @@ use tiny_http::Method;
 
 use super::Refusal;
 
-/// Up to so many headers are found without memory of their own.
-const HEADERS: usize = 100;
+/// Up to so many headers are found without memory of their own. More would be a page of stack that each idle connection keeps.
+const FEW: usize = 16;
 /// Empty lines before a request line that are forgiven: old clients send one after a body (RFC 9112, section 2.2).
 const BLANK_LINES: usize = 2;
 
@@ -195,13 +195,15 @@ impl Scan {
             return Err(Refusal::bad("the headers are not UTF-8"));
         };
         let text = text.to_owned();
-        let mut slots = [httparse::EMPTY_HEADER; HEADERS];
-        let mut more = Vec::new();
-        let slots = slots.get_mut(..most).unwrap_or_else(|| {
-            more.resize(most, httparse::EMPTY_HEADER);
-            &mut more
-        });
-        let found = match httparse::parse_headers(&text.as_bytes()[headers_at..], slots) {
+        let fields = &text.as_bytes()[headers_at..];
+        let mut few = [httparse::EMPTY_HEADER; FEW];
+        let mut many = Vec::new();
+        let mut read = httparse::parse_headers(fields, &mut few[..most.min(FEW)]);
+        if matches!(read, Err(httparse::Error::TooManyHeaders)) {
+            many.resize(most, httparse::EMPTY_HEADER);
+            read = httparse::parse_headers(fields, &mut many);
+        }
+        let found = match read {
             Ok(httparse::Status::Complete((length, found))) if headers_at + length == text.len() => found,
             Err(httparse::Error::TooManyHeaders) => return Err(Refusal::Bad { status: 431, why: "too many headers" }),
             _ => return Err(Refusal::bad("a header is malformed")),
@@ -280,6 +282,10 @@ impl RequestLine {
     }
 }
 
+/// Why a client that speaks https is refused.
+pub(crate) const IS_TLS: &str =
+    "this client speaks TLS, and plain http is spoken here: use an http:// URL, or a proxy that speaks https in front";
+
 /// What [`line_end`] found.
 pub(super) enum Line {
     /// The line is this long without its CRLF.
@@ -304,6 +310,8 @@ pub(super) fn line_end(bytes: &[u8], from: usize, limit: usize) -> Result<Line, 
         (b'\r', None) => Ok(Line::Open(at)),
         (b'\r', Some(_)) => Err(Refusal::bad("a carriage return without a line feed")),
         (b'\n', _) => Err(Refusal::bad("a line feed without a carriage return")),
+        // What a TLS client sends first; its user sees no more than that the handshake fails, so that this is for the log.
+        (0x16, _) if at == 0 => Err(Refusal::bad(IS_TLS)),
         _ => Err(Refusal::bad("a control character")),
     }
 }

@@ -30,6 +30,25 @@ fn replacing_a_part_of_the_letter_moves_what_lies_behind_it() {
 }
 
 #[test]
+fn the_meta_of_the_params_is_known_whatever_was_replaced() {
+    let message = parse(r#"{"jsonrpc":"2.0","id":5,"method":"p","params":{"x":1,"_meta":{"t":1}}}"#).unwrap();
+    assert_eq!(message.meta(), Some(r#"{"t":1}"#));
+    let at = |message: &Message, names: &[&str]| json::span(message.as_str(), message.find(names).unwrap());
+    let renamed = message.clone().with_id("\"a longer id\"");
+    assert_eq!(renamed.meta(), Some(r#"{"t":1}"#));
+    let behind = renamed.clone().replace(at(&renamed, &["x"]), "[1, 2]");
+    assert_eq!(behind.meta(), Some(r#"{"t":1}"#));
+    let within = behind.clone().replace(at(&behind, &["_meta", "t"]), "\"token\"");
+    assert_eq!(within.meta(), Some(r#"{"t":"token"}"#));
+    let all = within.clone().replace(at(&within, &[]), r#"{"_meta":2,"y":1}"#);
+    assert_eq!((all.meta(), all.letter()), (Some("2"), Some(r#"{"_meta":2,"y":1}"#)));
+    let gone = all.clone().replace(at(&all, &[]), "{}");
+    assert_eq!(gone.meta(), None);
+    assert_eq!(Message::request("1", "m", Some(r#"{"_meta":{}}"#)).meta(), Some("{}"));
+    assert_eq!(parse(r#"{"jsonrpc":"2.0","id":5,"result":{"_meta":{}},"params":{"_meta":{}}}"#).unwrap().meta(), None);
+}
+
+#[test]
 fn line_breaks_between_tokens_become_blanks() {
     let message = parse("{\"jsonrpc\":\"2.0\",\r\n\"method\":\"ping\",\n\"id\":0}").unwrap();
     assert_eq!(message.as_str(), "{\"jsonrpc\":\"2.0\",  \"method\":\"ping\", \"id\":0}");

@@ -260,12 +260,27 @@ fn what_each_start_writes_is_output() {
 }
 
 #[test]
+fn requests_cut_the_pause_short_and_then_it_takes_more_runs() {
+    let mut stand = Stand::new(false);
+    stand.changed("a.py");
+    for start in 0..6 {
+        assert_eq!(stand.after(100).changed("state.json"), "");
+        assert_eq!(stand.after(50).live(), if start < 2 { "start" } else { "wait 500" });
+        if start > 1 {
+            assert_eq!(stand.after(10).on(Input::Expected), "start");
+        }
+    }
+    assert_eq!(stand.after(100).changed("state.json"), "");
+    assert_eq!(stand.live(), "ignore [\"state.json\"], start");
+}
+
+#[test]
 fn what_the_old_server_writes_as_it_ends_is_output_too() {
     let mut stand = Stand::new(false);
     stand.changed("a.py");
-    for start in 0..3 {
+    for start in 0..6 {
         assert_eq!(stand.after(100).live(), "LIVE");
-        assert_eq!(stand.after(80).changed("state.json"), if start < 2 { "pending, start" } else { "pending, wait 500" });
+        assert_eq!(stand.after(80).changed("state.json"), if start < 5 { "pending, start" } else { "pending, wait 500" });
     }
     assert_eq!(stand.tick(500), "start");
     assert_eq!(stand.after(100).live(), "LIVE");
@@ -276,6 +291,21 @@ fn what_the_old_server_writes_as_it_ends_is_output_too() {
     for _ in 0..9 {
         assert_eq!(stand.after(700).changed("a.py"), "pending, start");
         assert_eq!(stand.after(100).live(), "LIVE");
+    }
+}
+
+#[test]
+fn who_saves_the_next_edit_when_the_last_one_has_answered_is_not_taken_for_output() {
+    let mut stand = Stand::new(false);
+    stand.changed("a.py");
+    for _ in 0..100 {
+        assert_eq!(stand.after(100).live(), "LIVE");
+        assert_eq!(stand.after(5).on(Input::Edited(paths("a.py"))), "pending, start");
+    }
+    // Before the start is reported.
+    for _ in 0..100 {
+        assert_eq!(stand.after(100).on(Input::Edited(paths("a.py"))), "");
+        assert_eq!(stand.live(), "start");
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Rules {
 pub(crate) enum Input {
     /// These files have changed, and rest.
     Changed(Vec<PathBuf>),
+    /// As [`Input::Changed`], by somebody who may have seen what came of the last start.
+    Edited(Vec<PathBuf>),
     /// A request found something moving and waits for a verdict.
     Expected,
     /// Somebody wants a cycle, changed or not, and to be told how it ends by this name.

@@ -2,8 +2,10 @@
 //!
 //! Looks are numbered. A request that finds something moving waits for the code of the next look; whatever the request saw, that look sees as well.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -30,6 +32,8 @@ pub(super) struct Watching {
     coming: AtomicU64,
     /// A request waits for the next look.
     expected: AtomicBool,
+    /// When the code that was started last gave its first answer to a client.
+    answered: Mutex<Option<SystemTime>>,
 }
 
 impl Watching {
@@ -56,6 +60,18 @@ impl Watching {
 
     pub(super) fn take_expected(&self) -> bool {
         self.expected.swap(false, Ordering::AcqRel)
+    }
+
+    /// New code is about to be started.
+    pub(super) fn starts(&self) {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether this file can have been changed by somebody who waited for the code that was started last: so does whoever edits on when an edit has
+    /// its answer. What a server writes at its start is there before that.
+    pub(super) fn can_be_a_reaction(&self, path: &Path) -> bool {
+        let answered = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.is_some_and(|answered| !watch::Stamp::of(path).is_some_and(|stamp| stamp.is_before(answered)))
     }
 }
 
@@ -84,5 +100,9 @@ impl Freshness for Looking {
                 Fresh::Coming(next)
             }
         }
+    }
+
+    fn answered(&self) {
+        self.shared.answered.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(SystemTime::now);
     }
 }

@@ -149,7 +149,9 @@ impl Work {
                 for change in &changes {
                     log::debug!("{:?}: {}", change.kind, change.path.display());
                 }
-                inputs.push_back(Input::Changed(changes.into_iter().map(|change| change.path).collect()));
+                let paths = changes.into_iter().map(|change| change.path);
+                let (edited, changed) = paths.partition(|path| self.its.shared.can_be_a_reaction(path));
+                inputs.extend([Input::Changed(changed), Input::Edited(edited)]);
             }
         }
     }
@@ -252,6 +254,7 @@ impl Work {
                 Err(error) => log::warn!("{error}: the variables stay as they were"),
             }
         }
+        self.its.shared.starts();
         let save = Save { number: self.cycle.0, at: SystemTime::now() };
         self.tried = Some(save.number);
         let (hold, mail) = (Arc::clone(&self.its.hold), self.its.mail.0.clone());

@@ -82,7 +82,7 @@ impl Plan {
     pub(super) fn environment(&self) -> Result<Vec<(OsString, OsString)>> {
         let mut env = Vec::new();
         if let Some(file) = &self.env_file {
-            let pairs = config::env_file(file).map_err(|error| Error::file("cannot read", file, error))?;
+            let pairs = config::env_file(file).map_err(|error| Error::file("cannot read what --env-file names,", file, error))?;
             env.extend(pairs.into_iter().map(|(name, value)| (name.into(), value.into())));
         }
         env.extend(self.given_env.iter().cloned());

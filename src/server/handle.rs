@@ -15,6 +15,18 @@ use crate::server::tool::{Tool, ToolEntry};
 /// are running go on with what they began with.
 ///
 /// Cheap to clone; a tool may keep one. When the server is gone, it does nothing.
+///
+/// ```
+/// use mcp_http_transport::{Server, Tool, memory};
+///
+/// let server = Server::new("plugins", "1.0.0");
+/// let handle = server.handle();
+/// let client = memory(server);
+/// handle.add_tool(Tool::new("late", "Came later"), |_args, _session| Ok("here"));
+/// let tools = client.call(1, "tools/list", "{}", std::time::Duration::from_secs(5)).unwrap();
+/// assert!(tools.as_str().contains("late"));
+/// assert!(handle.remove_tool("late"));
+/// ```
 #[derive(Clone)]
 pub struct ServerHandle(Weak<Shared>);
 

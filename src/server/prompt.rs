@@ -105,6 +105,19 @@ impl PromptMessage {
 }
 
 /// What a prompt's function answers: messages. Text, or one [`Content`], is one message of the user's.
+///
+/// ```
+/// use mcp_http_transport::{Prompt, PromptMessage, PromptResult, Server};
+///
+/// let prompt = Prompt::new("review", "Reviews a change").argument("diff", "the change", true);
+/// let server = Server::new("reviews", "1.0.0").prompt(prompt, |args, _session| {
+///     Ok(PromptResult::new([
+///         PromptMessage::user(format!("Review this:\n{}", args.string("diff")?)),
+///         PromptMessage::assistant("First what I would not change:"),
+///     ]))
+/// });
+/// # drop(server);
+/// ```
 #[derive(Clone, Debug)]
 pub struct PromptResult {
     messages: Vec<PromptMessage>,

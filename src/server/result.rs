@@ -15,6 +15,16 @@ use crate::version::Version;
 ///
 /// Text, numbers and booleans become one by `into()`; so does a `serde_json::Value`, as structured content and, for clients that know no better, as
 /// text.
+///
+/// ```
+/// use mcp_http_transport::{Content, Server, Tool, ToolResult};
+/// use serde_json::json;
+///
+/// let server = Server::new("weather", "1.0.0").tool(Tool::new("today", "Today's weather"), |_args, _session| {
+///     Ok(ToolResult::new([Content::text("Rain, 9 degrees")]).structured(json!({"rain": true, "degrees": 9})))
+/// });
+/// # drop(server);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct ToolResult {
     content: Vec<Content>,
@@ -66,6 +76,22 @@ impl ToolResult {
 ///
 /// Anything that can be displayed becomes one through `?`. From a tool it goes to the model as a result with `isError`; elsewhere it is the JSON-RPC
 /// error -32603. An error of the protocol's own, with its code, is [`ToolError::rpc`].
+///
+/// ```
+/// use mcp_http_transport::{RpcError, Server, Tool, ToolError, Type};
+///
+/// let tool = Tool::new("read", "Reads a file").param("path", Type::String, "which one");
+/// let server = Server::new("files", "1.0.0").tool(tool, |args, _session| {
+///     let path = args.string("path")?;
+///     if path.starts_with("/etc") {
+///         // The client is told that the call was wrong; the model is not.
+///         return Err(ToolError::rpc(RpcError::invalid_params("not there")));
+///     }
+///     // The model is told what the system says.
+///     Ok(std::fs::read_to_string(path)?)
+/// });
+/// # drop(server);
+/// ```
 ///
 /// It has no `Display` itself, because then `?` could not make one of everything else.
 #[derive(Clone, Debug)]

@@ -128,7 +128,7 @@ impl Endpoints {
             Err(refusal) => return refused(refusal).into(),
         };
         if body.len() > self.shared.max_body {
-            return refused(Refusal::Bad { status: 413, why: "the body is over the limit" }).into();
+            return refused(Refusal::too_large()).into();
         }
         let exchange = match self.screen(&head) {
             Ok(route) => self.exchange(route, &head, body),
@@ -335,7 +335,7 @@ fn unknown_path() -> Full {
 }
 
 fn not_allowed(route: Route) -> Full {
-    Full::text(405, format!("the method is not allowed here, only {}", route.methods())).with("Allow", route.methods())
+    Full::text(405, format!("this method is not allowed here: use one of {}", route.methods())).with("Allow", route.methods())
 }
 
 /// A head from its parts, read as strictly as one from a socket. One without `Host` counts as HTTP/1.0.

@@ -5,7 +5,7 @@ use std::thread;
 
 use tiny_http::{Header, Request, Response};
 
-use crate::http1::{LAST_CHUNK, Version, Writer};
+use crate::http1::{LAST_CHUNK, TOO_LARGE, Version, Writer};
 use crate::transport::endpoints::Endpoints;
 use crate::transport::reply::{EventBody, Full, Reply};
 
@@ -40,7 +40,7 @@ impl Endpoints {
         let mut body = Vec::new();
         let read = request.as_reader().take(limit as u64 + 1).read_to_end(&mut body);
         let reply = match read {
-            Ok(count) if count > limit => Full::text(413, "the body is over the limit").into(),
+            Ok(count) if count > limit => Full::text(413, TOO_LARGE).into(),
             Ok(_) => self.answer(request.method(), request.url(), request.headers(), body),
             Err(_) => return None,
         };

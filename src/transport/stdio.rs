@@ -1,5 +1,6 @@
 //! stdio (2025-11-25 basic/transports, stdio): one message a line, on descriptors that nobody else can write to.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -52,7 +53,7 @@ impl Stdio {
         let (input, output) = take_descriptors().map_err(|error| Error::io("cannot take over stdin and stdout", error))?;
         let (end, ended) = bounded(2);
         let lines = Lines::start(output, limits, end.clone())?;
-        let reader = Reader { back, lines: Arc::clone(&lines), workers, limit: limits.max_line, begin };
+        let reader = Reader { back, lines: Arc::clone(&lines), workers, limit: limits.max_line, begin, told: Cell::new(false) };
         spawn("stdin", move || {
             let outcome = reader.run(input);
             if let Some(outcome) = outcome {
@@ -80,6 +81,8 @@ struct Reader {
     workers: Workers,
     limit: usize,
     begin: Begin,
+    /// Whoever reads the log was told that stdin carries something else; once is enough.
+    told: Cell<bool>,
 }
 
 impl Reader {
@@ -136,6 +139,12 @@ impl Reader {
                 }
             }
             Err(Malformed { id, error }) => {
+                if !self.told.replace(true) {
+                    log::warn!(
+                        "stdin carries no message of MCP: {}; JSON is expected, one message a line, and HTTP only with --http",
+                        error.message()
+                    );
+                }
                 let answer = incoming::answer(&Malformed { id, error }, link.version());
                 drop(outlet.offer(answer));
             }

@@ -14,6 +14,9 @@ pub(super) const CONTENT_LIMIT: u64 = 1 << 20;
 /// seconds on FAT), and then the stamp does not show it.
 pub(super) const YOUNG: Duration = Duration::from_secs(2);
 
+/// By so much a file can have been written later than its stamp says.
+const TICK: Duration = Duration::from_millis(10);
+
 /// How many unreadable files are remembered, so that each is said once.
 const UNREADABLE_LIMIT: usize = 1024;
 
@@ -60,6 +63,12 @@ impl Stamp {
     pub(super) fn new(meta: &Metadata) -> Stamp {
         let nanos = |time: io::Result<SystemTime>| time.map_or(0, since_epoch);
         Stamp { size: meta.len(), modified: nanos(meta.modified()), changed: nanos(meta.created()), file: (0, 0) }
+    }
+
+    /// Written before `wall`, by a clock that ticks every ten milliseconds or faster. Meant for what errs on the side of no where the file system's
+    /// clock is ahead of ours.
+    pub(crate) fn is_before(&self, wall: SystemTime) -> bool {
+        self.changed + TICK.as_nanos() as i128 <= since_epoch(wall)
     }
 
     /// Written so near to `wall` that the next write may leave the same stamp. A clock that was set makes a file young or old by mistake; the first

@@ -51,7 +51,7 @@ impl Watcher {
     }
 
     /// Looks at one file; a named one is known from here on even when it does not exist yet.
-    fn look_at(&mut self, path: &Path, named: bool) {
+    pub(super) fn look_at(&mut self, path: &Path, named: bool) {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
         let turn = self.turn;
         if self.entry(path).is_some_and(|entry| entry.turn == turn) {
@@ -89,7 +89,8 @@ impl Watcher {
         }
     }
 
-    /// The directories of the last changed files: an editor that replaces a file, or the next file of the same edit.
+    /// The directories of the last changed files: an editor that replaces a file, or the next file of the same edit. Where hints come of themselves
+    /// there is no need.
     pub(super) fn look_at_recent_directories(&mut self) {
         let mut walk = Walk::default();
         let mut seen: Vec<&Path> = Vec::new();
@@ -97,7 +98,7 @@ impl Watcher {
         let mut names = 0;
         for dir in self.settle.recent().filter_map(|path| path.parent()) {
             let known = self.tree.get(dir).and_then(|known| Some((known.slots.len(), known.above.clone()?)));
-            let Some((count, above)) = known.filter(|_| !seen.contains(&dir)) else { continue };
+            let Some((count, above)) = known.filter(|_| !seen.contains(&dir) && !self.hints.come_from(dir)) else { continue };
             seen.push(dir);
             names += count;
             if names > HOT_NAMES {
@@ -108,6 +109,14 @@ impl Watcher {
         for (dir, above) in &todo {
             // Gone or unreadable: the full look says so.
             let _ = self.scan(dir, above, &mut walk);
+        }
+    }
+
+    /// One directory that is known, without those below it.
+    pub(super) fn look_at_directory(&mut self, dir: &Path) {
+        if let Some(above) = self.tree.get(dir).and_then(|known| known.above.clone()) {
+            // Gone or unreadable: the full look says so.
+            let _ = self.scan(dir, &above, &mut Walk::default());
         }
     }
 
@@ -183,6 +192,7 @@ impl Watcher {
 
     /// One directory: its rules, its files, and its directories for later.
     fn scan(&mut self, path: &Path, above: &Arc<Scope>, walk: &mut Walk) -> io::Result<()> {
+        self.hints.follow(path);
         let room = NAME_LIMIT.saturating_sub(walk.names);
         let entries = fs::read_dir(path)?
             .take(room)

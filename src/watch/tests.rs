@@ -1,5 +1,7 @@
 //! What all tests of the watcher stand on: a directory of their own, and a clock that only the test moves.
 
+#[cfg(target_os = "linux")]
+mod hints;
 mod hostile;
 mod ignore;
 mod model;
@@ -12,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::hints::Hints;
 use super::{Change, ChangeKind, Look, Rules, Tier, Watcher};
 
 /// A directory that is removed in the end.
@@ -76,6 +79,13 @@ impl Stepper {
     fn with_limit(rules: Rules, limit: usize) -> Stepper {
         let now = Instant::now();
         Stepper { watcher: Watcher::with_limit(rules, limit, now), now, notes: Vec::new() }
+    }
+
+    /// One that has to find everything by itself.
+    fn without_hints(rules: Rules) -> Stepper {
+        let mut stepper = Stepper::new(rules);
+        stepper.watcher.hints = Hints::none();
+        stepper
     }
 
     /// Moves time on and looks.

@@ -9,6 +9,9 @@ mod ending;
 mod guard;
 mod hostile;
 mod http;
+// What the system says of a failure is in Linux's words.
+#[cfg(target_os = "linux")]
+mod messages;
 mod modern;
 mod mount;
 mod pitfalls;

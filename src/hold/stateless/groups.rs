@@ -56,7 +56,7 @@ impl Hold {
     fn stateless_state(&self) -> Result<MutexGuard<'_, State>, RpcError> {
         let live = self.live.load(Ordering::Acquire);
         let state = self.lock();
-        if state.is_stopping {
+        if self.is_stopping() {
             return Err(unavailable("the server is being stopped"));
         }
         let is_legacy = state.stateless.legacy.is_some_and(|save| save >= live);

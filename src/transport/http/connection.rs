@@ -2,8 +2,8 @@
 
 use std::io::{self, IoSlice, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -214,6 +214,11 @@ impl Connection {
 
     /// Answers what is no request, or is too much, as the last thing on its connection.
     fn refuse(&mut self, refusal: Refusal) -> Option<Vec<Job>> {
+        if let Refusal::Bad { why: why @ http1::IS_TLS, .. } = refusal {
+            // Once: whoever looks here has a client that only says that its handshake failed.
+            static TOLD: Once = Once::new();
+            TOLD.call_once(|| log::warn!("refused a connection: {why}"));
+        }
         if refusal.status().is_some() && self.write(Writer::closing(), endpoints::refused(refusal)).is_ok() {
             self.close(true);
         }

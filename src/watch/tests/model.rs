@@ -63,13 +63,25 @@ fn operate(random: &mut SplitMix64, temp: &Temp) {
 
 #[test]
 fn what_was_told_is_what_is_there() {
+    compare(Stepper::without_hints, Tier::Full);
+    compare(Stepper::new, Tier::Full);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn with_hints_so_it_is_without_any_full_look() {
+    compare(Stepper::new, Tier::Hot);
+}
+
+/// `last`: the looks after which everything is known.
+fn compare(start: fn(super::Rules) -> Stepper, last: Tier) {
     for seed in 0..12 {
         let mut random = SplitMix64(seed);
         let temp = Temp::new();
         for _ in 0..10 {
             operate(&mut random, &temp);
         }
-        let mut stepper = Stepper::new(temp.rules());
+        let mut stepper = start(temp.rules());
         let mut model = BTreeMap::new();
         read_all(&temp.0, &mut model);
         // By path: the content hash last told. What the first look found is known by the content it then had.
@@ -80,14 +92,14 @@ fn what_was_told_is_what_is_there() {
             for _ in 0..random.below(6) {
                 operate(&mut random, &temp);
                 if random.below(3) == 0 {
-                    let tier = if random.below(2) == 0 { Tier::Hot } else { Tier::Full };
+                    let tier = if random.below(2) == 0 { Tier::Hot } else { last };
                     let pause = random.below(40);
                     apply(&stepper.look_after(pause, tier).changed, &mut known, seed);
                 }
             }
             // The last operation is over: one look sees all of it, another after the longest window tells it.
-            apply(&stepper.look_after(100, Tier::Full).changed, &mut known, seed);
-            let look = stepper.look_after(100, Tier::Full);
+            apply(&stepper.look_after(100, last).changed, &mut known, seed);
+            let look = stepper.look_after(100, last);
             apply(&look.changed, &mut known, seed);
             assert!(!look.pending, "seed {seed} round {round}");
             let mut there = BTreeMap::new();

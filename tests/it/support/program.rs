@@ -47,7 +47,10 @@ impl Program {
 
     /// A command of a test's own making.
     pub(crate) fn start(command: &mut Command) -> Program {
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MCP_") && name != "MCP_TEST_SERVER") {
+        // Ours, unless the test gave it.
+        let is_given = |name: &str| command.get_envs().any(|(given, value)| given == name && value.is_some());
+        let ours: Vec<String> = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("MCP_") && !is_given(name)).collect();
+        for name in ours {
             command.env_remove(name);
         }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");

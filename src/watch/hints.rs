@@ -1,0 +1,204 @@
+//! Hints: which names have been written since the last look, where the kernel tells. With them a look finds an edit at once, however many files there are.
+//!
+//! A hint is where to look first, and no more than that: shared and network drives give none, what a link leads to gives none by the name of the link,
+//! and there are more directories than may be followed. What finds everything is the full look, which goes on as if there were no hints. Only Linux
+//! has them here.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::names::Names;
+use super::tree::Kind;
+use super::{Tier, Watcher};
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::Hints;
+#[cfg(not(target_os = "linux"))]
+pub(super) use none::Hints;
+
+/// Full looks because of hints alone take at most a fifth of a core.
+const FULL_SHARE: u32 = 4;
+
+/// What has happened since the last look.
+#[derive(Debug, Default)]
+pub(super) struct Hint {
+    /// Files written, made or removed, by directory and name.
+    pub(super) files: BTreeSet<(PathBuf, OsString)>,
+    /// Directories made, removed or renamed.
+    pub(super) directories: BTreeSet<(PathBuf, OsString)>,
+    /// More happened than is known.
+    pub(super) is_lost: bool,
+}
+
+impl Watcher {
+    /// Looks at what the hints name. What only a full look can tell makes this one full; returns which it is.
+    pub(super) fn look_at_hinted(&mut self, tier: Tier) -> Tier {
+        let hint = self.hints.take();
+        self.is_behind |= hint.is_lost || hint.files.iter().any(|(_, name)| name == ".gitignore");
+        for (dir, name) in &hint.directories {
+            let is_left_out =
+                self.tree.get(dir).and_then(|dir| dir.slots.get(name)).is_some_and(|slot| matches!(slot.kind, Kind::LeftOut { .. }));
+            self.is_behind |= Names::directory(name.as_encoded_bytes()) && !is_left_out;
+        }
+        if tier == Tier::Full || self.is_behind && self.now >= self.full_end + self.full_cost.saturating_mul(FULL_SHARE) {
+            self.is_behind = false;
+            return Tier::Full;
+        }
+        let mut changed = BTreeSet::new();
+        for (dir, name) in hint.files {
+            match self.tree.get(&dir).map(|known| known.slots.get(&name).map(|slot| &slot.kind)) {
+                Some(Some(Kind::File(_))) => {
+                    let path = dir.join(&name);
+                    self.look_at(&path, false);
+                    // It came and went, and nobody was told: its directory forgets it.
+                    if self.entry(&path).is_some_and(|entry| entry.told.is_none() && entry.seen.is_none()) {
+                        changed.insert(dir);
+                    }
+                }
+                Some(None) if self.names.file(name.as_encoded_bytes()) => drop(changed.insert(dir)),
+                _ => {}
+            }
+        }
+        for dir in changed {
+            self.look_at_directory(&dir);
+        }
+        Tier::Hot
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::collections::{HashMap, HashSet};
+    use std::path::{Path, PathBuf};
+
+    use nix::errno::Errno;
+    use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+
+    use super::Hint;
+
+    /// Directories followed; of those beyond, only the full look tells.
+    const MOST: usize = 8192;
+    /// Readings of the queue in one look; each takes up to 4 KiB.
+    const READINGS: usize = 256;
+
+    /// The kernel's queue, and the directories that it tells of.
+    #[derive(Debug, Default)]
+    pub(in crate::watch) struct Hints {
+        queue: Option<Inotify>,
+        /// The kernel refused: no more is asked of it.
+        is_full: bool,
+        paths: HashMap<WatchDescriptor, PathBuf>,
+        followed: HashSet<PathBuf>,
+    }
+
+    impl Hints {
+        /// As where the kernel gives none.
+        #[cfg(test)]
+        pub(in crate::watch) fn none() -> Hints {
+            Hints { is_full: true, ..Hints::default() }
+        }
+
+        /// From now on hints about `dir` come; to be called before it is read, each time.
+        pub(in crate::watch) fn follow(&mut self, dir: &Path) {
+            if self.is_full || self.followed.contains(dir) {
+                return;
+            }
+            let added = match self.queue() {
+                Ok(queue) => {
+                    let written = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVE;
+                    let itself = AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_ONLYDIR;
+                    queue.add_watch(dir, written | itself)
+                }
+                Err(error) => Err(error),
+            };
+            match added {
+                Ok(number) => {
+                    self.followed.insert(dir.to_path_buf());
+                    self.paths.insert(number, dir.to_path_buf());
+                }
+                // Gone, or closed to us: its reading says so.
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => {}
+                Err(error) => {
+                    log::debug!("no hints from {} on: {error}", dir.display());
+                    self.is_full = true;
+                }
+            }
+            self.is_full |= self.followed.len() >= MOST;
+        }
+
+        pub(in crate::watch) fn come_from(&self, dir: &Path) -> bool {
+            self.followed.contains(dir)
+        }
+
+        fn queue(&mut self) -> nix::Result<&Inotify> {
+            if self.queue.is_none() {
+                self.queue = Some(Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?);
+            }
+            self.queue.as_ref().ok_or(Errno::EBADF)
+        }
+
+        /// What has happened since the last time.
+        pub(in crate::watch) fn take(&mut self) -> Hint {
+            let mut hint = Hint::default();
+            let mut readings = 0;
+            while let Some(Ok(events)) = self.queue.as_ref().map(Inotify::read_events) {
+                readings += 1;
+                for event in events {
+                    let lost = AddWatchFlags::IN_Q_OVERFLOW | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_UNMOUNT;
+                    if event.mask.contains(AddWatchFlags::IN_IGNORED) {
+                        // The directory is gone.
+                        if let Some(path) = self.paths.remove(&event.wd) {
+                            self.followed.remove(&path);
+                        }
+                    } else if event.mask.intersects(lost) {
+                        hint.is_lost = true;
+                    } else if let (Some(dir), Some(name)) = (self.paths.get(&event.wd), event.name) {
+                        let is_directory = event.mask.contains(AddWatchFlags::IN_ISDIR);
+                        let found = if is_directory { &mut hint.directories } else { &mut hint.files };
+                        found.insert((dir.clone(), name));
+                        // What lies below has other paths now, of which nobody tells.
+                        hint.is_lost |= is_directory && event.mask.intersects(AddWatchFlags::IN_MOVE);
+                    }
+                }
+                if readings >= READINGS {
+                    hint.is_lost = true;
+                    break;
+                }
+            }
+            if hint.is_lost {
+                // The full look that comes now follows everything anew.
+                *self = Hints::default();
+            }
+            hint
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod none {
+    use std::path::Path;
+
+    use super::Hint;
+
+    /// There are none.
+    #[derive(Debug, Default)]
+    pub(in crate::watch) struct Hints;
+
+    impl Hints {
+        #[cfg(test)]
+        pub(in crate::watch) fn none() -> Hints {
+            Hints
+        }
+
+        pub(in crate::watch) fn follow(&mut self, _dir: &Path) {}
+
+        pub(in crate::watch) fn come_from(&self, _dir: &Path) -> bool {
+            false
+        }
+
+        pub(in crate::watch) fn take(&mut self) -> Hint {
+            Hint::default()
+        }
+    }
+}

@@ -46,14 +46,20 @@ pub(super) struct Handshake {
 }
 
 impl Session {
-    /// The epoch, and the headers that a message of it needs.
-    pub fn headers(&self, message: &Message, modern: Option<&String>) -> (u64, Vec<Header>) {
+    /// The epoch, and the headers that a message of it needs. When the session was lost a moment ago, the error is the epoch that is over: without the
+    /// session the message would only be refused.
+    pub fn headers(&self, message: &Message, modern: Option<&String>) -> Result<(u64, Vec<Header>), u64> {
         let state = self.lock();
         if let Some(version) = modern {
-            return (state.epoch, headers::modern(message, version.clone()));
+            return Ok((state.epoch, headers::modern(message, version.clone())));
         }
-        let is_first = message.kind() == Kind::Request && message.method() == "initialize";
-        (state.epoch, if is_first { Vec::new() } else { state.headers() })
+        if message.kind() == Kind::Request && message.method() == "initialize" {
+            return Ok((state.epoch, Vec::new()));
+        }
+        match state.agreed_in {
+            Some(over) if over != state.epoch => Err(over),
+            _ => Ok((state.epoch, state.headers())),
+        }
     }
 
     /// The epoch and the headers of what is no message; no headers when there is no session.
@@ -228,6 +234,8 @@ mod tests {
         session.lost(0);
         assert!(session.is_forgotten() && !session.is_open());
         assert_eq!(session.stream_headers().1.len(), 1, "the old id is not sent");
+        assert_eq!(session.headers(&Message::request("2", "tools/list", None), None).err(), Some(0), "nor anything without one");
+        assert!(session.headers(&initialize, None).is_ok_and(|(epoch, headers)| epoch == 1 && headers.is_empty()));
         let handshake = session.handshake().unwrap();
         assert_eq!(handshake.initialize, initialize);
         assert!(handshake.initialized.is_some());

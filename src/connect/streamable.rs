@@ -24,7 +24,10 @@ const FAREWELL: Duration = Duration::from_millis(300);
 /// Sends a message once, and passes on whatever answers it.
 pub(super) fn call(conversation: &Conversation, call: &Call) -> Outcome {
     let url = &conversation.url;
-    let (epoch, mut headers) = conversation.session.headers(&call.message, call.modern.as_ref());
+    let (epoch, mut headers) = match conversation.session.headers(&call.message, call.modern.as_ref()) {
+        Ok(found) => found,
+        Err(over) => return Outcome::Lost(over),
+    };
     let sent_session = (call.modern.is_none() && headers.iter().any(|header| header.is("mcp-session-id"))).then_some(epoch);
     if call.modern.is_some() && call.message.method() == "tools/call" {
         headers.extend(conversation.params.headers(&call.message));

@@ -163,6 +163,8 @@ struct State {
     live_since: Option<SystemTime>,
     last_error: Option<String>,
     verdict: Option<Verdict>,
+    /// How many there were.
+    verdicts: u64,
     /// Who waits for what becomes of the canary.
     canary: Option<(u64, Sender<Report>)>,
 }
@@ -216,6 +218,7 @@ impl Hold {
                 state.last_error = Some(note::end_of(output));
             }
             state.verdict = Some(verdict.clone());
+            state.verdicts += 1;
             state.groups.values().cloned().collect::<Vec<_>>()
         };
         let is_first = !self.starter.has_started();
@@ -306,16 +309,24 @@ impl Hold {
         group
     }
 
-    /// Tells a group what is known.
+    /// Tells a group what is known. A verdict that is given meanwhile may have come to the group before ours: then it is told again.
     fn brief(&self, group: &Arc<Group>) {
-        let (live, verdict) = (self.live.load(Ordering::Acquire), self.lock().verdict.clone());
-        let is_first = !self.starter.has_started();
-        group.with(|core, now| {
-            (core.live, core.wanted) = (core.live.max(live), core.wanted.max(live));
-            if let Some(verdict) = verdict {
-                core.verdict(&verdict, is_first, now);
+        loop {
+            let (told, verdict) = {
+                let state = self.lock();
+                (state.verdicts, state.verdict.clone())
+            };
+            let (live, is_first) = (self.live.load(Ordering::Acquire), !self.starter.has_started());
+            group.with(|core, now| {
+                (core.live, core.wanted) = (core.live.max(live), core.wanted.max(live));
+                if let Some(verdict) = verdict {
+                    core.verdict(&verdict, is_first, now);
+                }
+            });
+            if self.lock().verdicts == told {
+                return;
             }
-        });
+        }
     }
 
     /// Whether one more group may have a child; an idle one is parked for it.

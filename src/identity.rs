@@ -103,9 +103,11 @@ pub(crate) fn is_well_formed(id: &str) -> bool {
     (16..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
-/// Compares without telling by the time it takes how much was equal.
+/// Compares without telling by the time it takes how much was equal: every byte is looked at, and what is found goes where the compiler cannot see that only
+/// its being zero counts, so that it has no reason to stop early.
 pub(crate) fn equal(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    let difference = one.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b));
+    one.len() == other.len() && std::hint::black_box(difference) == 0
 }
 
 /// Lower-case hexadecimal digits.

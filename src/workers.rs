@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn a_job_that_blocks_delays_no_other() {
-        let workers = Workers::new(3);
+        // One for each: a thread that has just done its job may not wait for the next one yet.
+        let workers = Workers::new(6);
         let (hold, held) = bounded::<()>(0);
         let (done, results) = bounded(4);
         for _ in 0..2 {

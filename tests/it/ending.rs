@@ -50,6 +50,30 @@ fn calls_that_outlive_the_grace_period_get_one_error_each() {
     assert!(session.event().is_none());
 }
 
+/// A handler that takes no notice of its cancellation keeps its thread. Whoever waits for it is told, or sees the connection close.
+#[test]
+fn a_handler_that_is_stuck_holds_up_nobody() {
+    let server = Server::start();
+    let hello = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
+    let begun = Http::connect(server.address).exchange(request("POST", "/mcp", "Content-Type: application/json\r\n", hello));
+    let headers = format!("Content-Type: application/json\r\nMcp-Session-Id: {}\r\n", begun.header("mcp-session-id").unwrap());
+    let mut posts: Vec<_> = ["1", "2"]
+        .map(|id| {
+            let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"stuck"}}"#);
+            let http = Http::sending(server.address, request("POST", "/mcp", &headers, &body));
+            server.events.wait_for(&format!("stuck {id}"));
+            http
+        })
+        .into();
+    let began = std::time::Instant::now();
+    server.service.stop(Duration::from_millis(50));
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    for post in &mut posts {
+        let got = String::from_utf8(post.rest()).unwrap();
+        assert!(got.is_empty() || got.contains("-32603"), "{got}");
+    }
+}
+
 #[test]
 fn stopping_twice_and_waiting_do_no_harm() {
     let server = Server::start();

@@ -15,6 +15,7 @@ mod endurance;
 mod faults;
 mod hostile;
 mod reloads;
+mod security;
 #[cfg(target_os = "linux")]
 mod shortage;
 mod stateless;

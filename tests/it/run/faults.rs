@@ -372,3 +372,27 @@ fn parked() {
     drop(other);
     scene.end();
 }
+
+/// The front itself, while one server starts, one serves and one drains, for each of two sessions: all of them die with it.
+#[test]
+fn the_front_takes_all_its_servers_along() {
+    let mut scene = Scene::start(Way::Sse, &[], Bench::new());
+    scene.initialize();
+    let mut other = session(&scene.program, scene.address());
+    let until = json!({"name": "until", "arguments": {"path": scene.gate("never.tmp")}}).to_string();
+    other.request("1", "tools/call", &until);
+    scene.open_call("a.tmp");
+    scene.bench.edit("two", &["add"], json!({}));
+    assert_eq!(scene.version(), ["two"]);
+    assert_eq!(texts(&other.call("2", "tools/call", r#"{"name":"add","arguments":{}}"#)), ["two"]);
+    scene.wait_for_servers(4);
+    // Both have a call at the old server, so the next generation waits for it to end; then it is started.
+    scene.bench.edit("three", &["add"], json!({"gate_initialize": scene.gate("gate.tmp")}));
+    scene.program.stderr("calls at the old server are lost");
+    let servers = scene.servers();
+    assert!(servers.len() >= 3, "{servers:?}");
+    scene.program.child.kill().unwrap();
+    scene.program.wait();
+    eventually("all servers die with it", || servers.iter().all(|server| super::is_dead(&server.to_string())));
+    scene.nothing_is_left();
+}

@@ -239,6 +239,11 @@ impl Scene {
             Way::Sse | Way::Mcp => self.program.signal(Signal::SIGTERM),
         }
         assert!(self.program.wait().success());
+        self.nothing_is_left();
+    }
+
+    /// No process has this front's mark.
+    pub(super) fn nothing_is_left(&self) {
         let mark = format!("MCP_FRONT_MARK={}.", self.program.child.id());
         eventually("no process is left", || !is_anywhere(mark.as_bytes()));
     }

@@ -197,6 +197,30 @@ fn silent_clients_without_a_stream_are_parked() {
 }
 
 #[test]
+fn one_that_is_starting_for_nobody_is_parked_for_who_needs_the_room() {
+    let mut stage = Stage::new(settings());
+    let client = stage.client();
+    stage.call(&client, 1, 0);
+    let (kid, heard) = stage.start(0);
+    assert!(!stage.core.park(stage.now), "a call is open");
+    stage.answer(kid, &heard[1]);
+    // It dies, and another one is on its way although nobody has asked for anything.
+    stage.exit(kid, "");
+    let coming = stage.spawn(0).expect("a start is ordered");
+    stage.reports.clear();
+    assert!(stage.core.park(stage.now));
+    stage.act();
+    assert!(*stage.actor(coming).is_stopped.lock().unwrap());
+    assert!(matches!(stage.reports[..], [Report::Gone]), "who waits for it hears that it is gone: {:?}", stage.reports);
+    stage.exit(coming, "");
+    assert!(stage.ordered.is_empty());
+    stage.call(&client, 2, 0);
+    let (kid, heard) = stage.start(0);
+    stage.answer(kid, &heard[1]);
+    assert_eq!(answers(&client.1.take()).last(), Some(&("2".to_owned(), true)));
+}
+
+#[test]
 fn a_childs_early_words_are_kept_until_it_is_ready() {
     let mut stage = Stage::new(settings());
     let client = stage.client();

@@ -85,7 +85,7 @@ pub(crate) trait Freshness: Send + Sync {
     fn look(&self) -> Fresh;
 
     /// Called before a client gets the first answer of a new child: from then on a change may be what the client makes of it.
-    fn answered(&self) {}
+    fn answered(&self, _save: u64) {}
 }
 
 /// What became of a [`Hold::swap`].

@@ -189,18 +189,18 @@ impl Machine {
         let seen = (path.clone(), now.saturating_sub(self.began));
         match &mut self.phase {
             Phase::Building { cancelling } => {
-                self.in_build.get_or_insert_default().changes.push(seen);
+                self.in_build.get_or_insert_default().add(seen);
                 if !*cancelling && self.cancels < MOST_CANCELS {
                     *cancelling = true;
                     self.cancels += 1;
                     todo.push(Action::CancelBuild);
                 }
             }
-            Phase::Built { .. } => self.in_build.get_or_insert_default().changes.push(seen),
-            Phase::Starting | Phase::Started { .. } if !is_edit => self.in_start.get_or_insert_default().changes.push(seen),
+            Phase::Built { .. } => self.in_build.get_or_insert_default().add(seen),
+            Phase::Starting | Phase::Started { .. } if !is_edit => self.in_start.get_or_insert_default().add(seen),
             Phase::Idle if !is_edit && self.in_start.is_some() && now.saturating_sub(self.ended) < AFTERMATH => {
                 let window = self.in_start.get_or_insert_default();
-                window.changes.push(seen);
+                window.add(seen);
                 window.is_late = true;
             }
             // Nothing of ours writes it, so somebody else does.

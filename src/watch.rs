@@ -213,7 +213,9 @@ impl Watcher {
         self.schedule(tier, started.elapsed());
         let (next_look, next_tier) =
             if self.next_full <= self.next_hot { (self.next_full, Tier::Full) } else { (self.next_hot, Tier::Hot) };
-        Look { changed, pending: self.settle.is_pending(), notes: std::mem::take(&mut self.reader.notes), next_look, next_tier }
+        // What only the full look can tell may be a change.
+        let pending = self.settle.is_pending() || self.is_behind;
+        Look { changed, pending, notes: std::mem::take(&mut self.reader.notes), next_look, next_tier }
     }
 
     /// What a look on behalf of a waiting request should take in: the hot set, or everything when that costs next to nothing.

@@ -260,7 +260,8 @@ impl Core {
 
     /// Whatever is due is done.
     pub(super) fn tick(&mut self, now: Instant) {
-        self.wake = self.wake.filter(|wake| *wake > now);
+        // Whatever is due next is asked for again: this may be a tick that came sooner than the last one that was asked for.
+        self.wake = None;
         self.mind_generations(now);
         self.mind_lists(now);
         self.pump(now);

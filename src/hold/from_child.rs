@@ -100,8 +100,10 @@ impl Core {
 
     /// A call has its answer.
     fn finish(&mut self, call: Call, message: Message, now: Instant) {
-        if self.kid_mut(call.kid).is_some_and(|kid| !std::mem::replace(&mut kid.has_answered, true)) {
-            self.acts.push(Act::Answered);
+        if let Some(kid) = self.kid_mut(call.kid).filter(|kid| !kid.has_answered) {
+            kid.has_answered = true;
+            let save = kid.save;
+            self.acts.push(Act::Answered { save });
         }
         let is_good = message.kind() == message::Kind::Result;
         let mut answer = message.with_id(&call.id);

@@ -23,6 +23,10 @@ impl Core {
     /// One message of the client `seat`. `need`: the save that the answer to a call is to come from, if it is on its way.
     pub(super) fn deliver(&mut self, seat: u64, message: Message, outlet: &Arc<dyn Outlet>, need: u64, now: Instant) {
         if !self.seats.contains_key(&seat) {
+            // Ended between the message's arrival and now.
+            if message.kind() == message::Kind::Request {
+                self.offer(outlet, Message::error(Some(message.id()), &unavailable("the session has ended")));
+            }
             return;
         }
         match message.kind() {
@@ -54,7 +58,7 @@ impl Core {
                     (sender.initialize, sender.initialized, sender.version) = (Some(message.clone()), false, None);
                 }
                 match self.current.filter(|_| !first && self.held.is_empty()) {
-                    Some(kid) => return self.place(kid, seat, message, Arc::clone(outlet), Kind::Initialize, false),
+                    Some(kid) => return self.place(kid, seat, message, Arc::clone(outlet), Kind::Initialize, 0),
                     None => 0,
                 }
             }
@@ -82,7 +86,8 @@ impl Core {
     pub(super) fn forward(&mut self, held: Held) {
         let Held { seat, mut message, outlet, need, .. } = held;
         let Some(kid) = self.current() else { return };
-        let (mut number, families, stale) = (kid.number, kid.families, need.max(self.pending()) > kid.save);
+        let (mut number, families) = (kid.number, kid.families);
+        let stale = Some(need.max(self.pending())).filter(|need| *need > kid.save).unwrap_or(0);
         let method = message.method().into_owned();
         let mut kind = Kind::Plain;
         match method.as_str() {
@@ -121,11 +126,11 @@ impl Core {
         self.place(number, seat, message, outlet, kind, stale);
     }
 
-    fn place(&mut self, kid: u64, seat: u64, mut message: Message, outlet: Arc<dyn Outlet>, kind: Kind, is_stale: bool) {
+    fn place(&mut self, kid: u64, seat: u64, mut message: Message, outlet: Arc<dyn Outlet>, kind: Kind, stale: u64) {
         let id = self.number();
         let token = self.swap_token(&mut message, id);
         let is_loud = self.stateless.is_some() && is_loud(&message);
-        let call = Call { kid, seat, id: message.id().into(), outlet, token, kind, is_stale, is_loud };
+        let call = Call { kid, seat, id: message.id().into(), outlet, token, kind, stale, is_loud };
         self.waits.insert(id, Wait::Call(call));
         if let Some(seat) = self.seats.get_mut(&seat) {
             seat.calls += 1;

@@ -25,6 +25,10 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fro
 impl Core {
     /// New code is to be had: `save` and all before it.
     pub(super) fn swap(&mut self, save: u64, now: Instant) {
+        if self.is_closed {
+            // Its clients left before anybody waited for the report.
+            return self.acts.push(Act::Report(Report::Gone));
+        }
         if let Some(has) = self.current().map(|kid| kid.save).filter(|has| *has >= save) {
             return self.acts.push(Act::Report(Report::Ready { save: has }));
         }

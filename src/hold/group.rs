@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::from_child;
-use super::parts::{Act, unavailable};
+use super::parts::{Act, Own, Wait, unavailable};
 use super::{Hold, HoldSettings};
 use crate::child::{ChildEvent, Ladder, SendError};
 use crate::connection::{Gone, Job, Link, Outlet};
@@ -64,7 +64,7 @@ impl Group {
             (Act::Stop(process), _) => process.stop(Ladder { close_stdin_wait: CLOSE_STDIN_WAIT, term_wait: self.rules.stop_timeout }),
             (Act::Start(kid), Some(hold)) => hold.starter.order(self, kid),
             (Act::Wake(at), Some(hold)) => hold.timer.wake(self.id, at, Arc::downgrade(self)),
-            (Act::Answered, Some(hold)) => hold.freshness.answered(),
+            (Act::Answered { save }, Some(hold)) => hold.freshness.answered(save),
             (Act::Report(report), Some(hold)) => hold.report(self.id, report),
             (Act::Legacy { save, is_there }, Some(hold)) => hold.found_legacy(self, save, is_there),
             (Act::Quiet, Some(hold)) => hold.mind_quiet(),
@@ -137,11 +137,12 @@ impl Core {
         let is_starting = self.coming == Some(kid);
         log::error!("a message to the server is lost: {error}");
         match id.and_then(|id| self.waits.remove(&id)) {
-            Some(super::parts::Wait::Call(call)) => {
+            Some(Wait::Call(call)) => {
                 self.offer(&call.outlet, Message::error(Some(&call.id), &unavailable(error)));
                 self.ended(&call, now);
             }
-            Some(super::parts::Wait::Own { .. }) if is_starting => self.start_failed(kid, error.to_string(), String::new(), false, now),
+            Some(Wait::Own { own: Own::Status { id, outlet }, .. }) => self.offer(&outlet, Message::error(Some(&id), &unavailable(error))),
+            Some(Wait::Own { .. }) if is_starting => self.start_failed(kid, error.to_string(), String::new(), false, now),
             _ => {}
         }
     }

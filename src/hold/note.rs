@@ -63,13 +63,15 @@ impl Core {
             return;
         }
         let Some((has, live_since)) = self.kid(call.kid).map(|kid| (kid.save, kid.live_since)) else { return };
-        let known = self.not_live.as_ref().filter(|not_live| not_live.code > has && (not_live.output.is_some() || call.is_stale));
+        let known = self.not_live.as_ref().filter(|not_live| not_live.code > has && (not_live.output.is_some() || call.stale > 0));
         let (key, text) = match known {
             Some(NotLive { save, at, output, .. }) => ((*save, output.is_some()), text(live_since, Some(*at), output.as_deref())),
-            None if self.gave_up > has && call.is_stale => {
+            None if self.gave_up > has && call.stale > 0 => {
                 let output = self.last_failure.as_ref().map(|(why, output)| format!("{why}\n{output}"));
                 ((self.gave_up, true), text(live_since, None, output.as_deref()))
             }
+            // Forwarded when the hold was over, before anything was known of the save but that it was coming.
+            None if call.stale > has.max(self.settled) => ((call.stale, false), text(live_since, None, None)),
             None => return,
         };
         let Some(seat) = self.seats.get_mut(&call.seat).filter(|seat| seat.noted != Some(key)) else { return };

@@ -28,7 +28,7 @@ pub(super) enum Act {
     /// [`Core::tick`] is to be called then.
     Wake(Instant),
     /// A child answers its first call.
-    Answered,
+    Answered { save: u64 },
     /// The child, whose code has this save, serves no stateless requests; whether it is there for a session.
     Legacy { save: u64, is_there: bool },
     /// No call runs or waits any more.
@@ -145,8 +145,8 @@ pub(super) struct Call {
     /// The client's raw progress token, which the id stands for towards the child.
     pub token: Option<Box<str>>,
     pub kind: Kind,
-    /// It was forwarded although a save was not live yet.
-    pub is_stale: bool,
+    /// The save that it was to have, when it was forwarded before that was live; else 0.
+    pub stale: u64,
     /// A stateless one that wants to hear log messages.
     pub is_loud: bool,
 }

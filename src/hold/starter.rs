@@ -157,8 +157,11 @@ pub(super) fn run(hold: &Arc<Hold>, orders: Orders) -> Result<()> {
                 recv(orders.permits) -> _ => {}
                 recv(orders.ended) -> _ => return,
             }
-            let (Some(hold), Some(group)) = (hold.upgrade(), order.group.upgrade()) else { continue };
-            start(&hold, &group, order.kid);
+            let Some(hold) = hold.upgrade() else { return };
+            // Before anything else: an order whose clients have left gives it back.
+            let permit = Permit(hold.starter.permits.0.clone());
+            let Some(group) = order.group.upgrade() else { continue };
+            start(&hold, &group, order.kid, permit);
         }
     };
     std::thread::Builder::new()
@@ -168,8 +171,7 @@ pub(super) fn run(hold: &Arc<Hold>, orders: Orders) -> Result<()> {
         .map_err(|error| Error::io("cannot start a thread to start servers", error))
 }
 
-fn start(hold: &Arc<Hold>, group: &Arc<Group>, kid: u64) {
-    let permit = Permit(hold.starter.permits.0.clone());
+fn start(hold: &Arc<Hold>, group: &Arc<Group>, kid: u64, permit: Permit) {
     let save = hold.latest();
     if !group.with(|core, _| core.turn(kid, save)) {
         return;

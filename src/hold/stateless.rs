@@ -153,7 +153,7 @@ impl Core {
     pub(super) fn discovered(&mut self, number: u64, answer: &Message, now: Instant) {
         let letter = answer.letter().unwrap_or_default();
         if answer.kind() != message::Kind::Result || !is_spoken(letter) {
-            if self.current.is_none() {
+            if self.is_probing() {
                 return self.is_legacy(number, true, now);
             }
             return self.fail(number, format!("it does not serve stateless requests any more: {letter}"), now);

@@ -12,3 +12,4 @@ mod stage;
 mod stateless;
 mod steps;
 mod storm;
+mod stuck;

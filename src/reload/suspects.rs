@@ -6,7 +6,7 @@
 //! more of them stand for their likeness; and more are asked for when requests cut the pause short, or when the files change behind the run, as the
 //! last words of the old server do: so does whoever waits for one reload to save the next edit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,10 +24,16 @@ const JITTER: Duration = Duration::from_millis(50);
 /// What changed during one run, and right behind it.
 #[derive(Default)]
 pub(super) struct Window {
-    /// Each with how long after the beginning.
-    pub changes: Vec<(PathBuf, Duration)>,
+    /// Each with how long after the beginning, at first.
+    pub changes: BTreeMap<PathBuf, Duration>,
     /// Some of it behind the run.
     pub is_late: bool,
+}
+
+impl Window {
+    pub(super) fn add(&mut self, (path, offset): (PathBuf, Duration)) {
+        self.changes.entry(path).or_insert(offset);
+    }
 }
 
 #[derive(Default)]
@@ -68,8 +74,8 @@ impl Suspects {
         named: &BTreeSet<PathBuf>,
         paused: bool,
     ) -> BTreeSet<PathBuf> {
-        let changed: BTreeSet<PathBuf> = window.changes.iter().map(|(path, _)| path.clone()).collect();
-        let Some(offset) = window.changes.iter().map(|(_, offset)| *offset).min().filter(|_| changed.is_disjoint(named)) else {
+        let changed: BTreeSet<PathBuf> = window.changes.keys().cloned().collect();
+        let Some(offset) = window.changes.values().copied().min().filter(|_| changed.is_disjoint(named)) else {
             *self = Suspects::default();
             return BTreeSet::new();
         };

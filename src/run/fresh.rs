@@ -32,8 +32,8 @@ pub(super) struct Watching {
     coming: AtomicU64,
     /// A request waits for the next look.
     expected: AtomicBool,
-    /// When the code that was started last gave its first answer to a client.
-    answered: Mutex<Option<SystemTime>>,
+    /// The save whose code was started last, and when that gave its first answer to a client.
+    answered: Mutex<(u64, Option<SystemTime>)>,
 }
 
 impl Watching {
@@ -63,14 +63,14 @@ impl Watching {
     }
 
     /// New code is about to be started.
-    pub(super) fn starts(&self) {
-        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    pub(super) fn starts(&self, save: u64) {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = (save, None);
     }
 
     /// Whether this file can have been changed by somebody who waited for the code that was started last: so does whoever edits on when an edit has
     /// its answer. What a server writes at its start is there before that.
     pub(super) fn can_be_a_reaction(&self, path: &Path) -> bool {
-        let answered = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, answered) = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
         answered.is_some_and(|answered| !watch::Stamp::of(path).is_some_and(|stamp| stamp.is_before(answered)))
     }
 }
@@ -102,7 +102,11 @@ impl Freshness for Looking {
         }
     }
 
-    fn answered(&self) {
-        self.shared.answered.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(SystemTime::now);
+    fn answered(&self, save: u64) {
+        let mut answered = self.shared.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        // Older code finishes its calls meanwhile.
+        if save >= answered.0 {
+            answered.1.get_or_insert_with(SystemTime::now);
+        }
     }
 }

@@ -254,7 +254,7 @@ impl Work {
                 Err(error) => log::warn!("{error}: the variables stay as they were"),
             }
         }
-        self.its.shared.starts();
+        self.its.shared.starts(self.cycle.0);
         let save = Save { number: self.cycle.0, at: SystemTime::now() };
         self.tried = Some(save.number);
         let (hold, mail) = (Arc::clone(&self.its.hold), self.its.mail.0.clone());

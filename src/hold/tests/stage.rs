@@ -114,7 +114,7 @@ impl Stage {
                     Act::Report(report) => self.reports.push(report),
                     Act::Wake(at) => self.wakes.push(at),
                     Act::Ended { outlet, id } => outlet.ended(&id),
-                    Act::Legacy { .. } | Act::Quiet | Act::Answered | Act::Over => {}
+                    Act::Legacy { .. } | Act::Quiet | Act::Answered { .. } | Act::Over => {}
                 }
             }
         }

@@ -157,9 +157,6 @@ fn say_what_is_watched(summary: &watch::Summary, named: usize, plan: &Plan) {
             log::info!("watching {}: {} {}{besides}", roots.join(", "), files, if files == 1 { "file" } else { "files" })
         }
     }
-    if summary.over_limit {
-        log::warn!("there are more files than can be watched: name fewer with --watch, or leave some out with --ignore");
-    }
     if summary.unreadable > 0 {
         log::warn!("{} files or directories cannot be read, and are not watched", summary.unreadable);
     }

@@ -122,8 +122,6 @@ pub(crate) struct Summary {
     pub(crate) roots: Vec<PathBuf>,
     /// Files below the roots that count; what is only named is not among them.
     pub(crate) files: usize,
-    /// There are more than are watched.
-    pub(crate) over_limit: bool,
     /// Files and directories that cannot be read.
     pub(crate) unreadable: usize,
 }
@@ -192,7 +190,6 @@ impl Watcher {
         Summary {
             roots: self.tops.iter().map(|top| top.path.clone()).collect(),
             files: self.files,
-            over_limit: self.over_limit,
             unreadable: self.reader.unreadable(),
         }
     }

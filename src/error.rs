@@ -125,7 +125,11 @@ impl fmt::Display for Error {
                 write!(f, "{program}: command not found: check the spelling and PATH, or give an absolute path")
             }
             Kind::CommandNotExecutable { program, source } => {
-                write!(f, "{program} cannot be executed: {source}: set its executable bit (chmod +x), or name its interpreter before it")
+                let hint = match source.kind() {
+                    io::ErrorKind::IsADirectory => "name the program in it",
+                    _ => "set its executable bit (chmod +x), or name its interpreter before it",
+                };
+                write!(f, "{program} cannot be executed: {source}: {hint}")
             }
             Kind::Io { doing, source } => write!(f, "{doing}: {source}"),
         }

@@ -153,6 +153,8 @@ impl Entry {
 
     /// What goes to stderr: where it belongs, and what to do then.
     pub(super) fn advice(&self) -> String {
+        let needs_tls = !cfg!(feature = "tls") && self.connects_to_https();
+        let build = if needs_tls { " This build speaks http only: connect to https needs one with --features tls." } else { "" };
         let (place, then) = match self.client {
             Client::ClaudeDesktop if cfg!(windows) => (r"%APPDATA%\Claude\claude_desktop_config.json", "quit Claude and start it again"),
             Client::ClaudeDesktop if cfg!(target_os = "macos") => {
@@ -160,7 +162,7 @@ impl Entry {
             }
             Client::ClaudeDesktop => ("~/.config/Claude/claude_desktop_config.json", "quit Claude and start it again"),
             Client::ClaudeCode => {
-                return "Run this in your project; with --scope user before the name it counts in every project.\n\n".to_owned();
+                return format!("Run this in your project; with --scope user before the name it counts in every project.{build}\n\n");
             }
             Client::VsCode => {
                 (".vscode/mcp.json of a project, or what `MCP: Open User Configuration` opens", "press Start above the entry")
@@ -171,9 +173,13 @@ impl Entry {
         };
         let also =
             if self.path.is_some() { " PATH stands there because an application that no shell started has a short one." } else { "" };
-        let https = self.arguments.iter().any(|word| word.starts_with("https://")) && !cfg!(feature = "tls");
-        let build = if https { " This build speaks http only: connect to https needs one with --features tls." } else { "" };
         format!("Put this into {place}; where there is such a block already, add only the entry in it. Then {then}.{also}{build}\n\n")
+    }
+
+    /// The arguments are ours: a server behind `run` may speak https by itself.
+    fn connects_to_https(&self) -> bool {
+        let is_https = |word: &String| word.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"));
+        self.arguments.first().is_some_and(|word| word == "connect") && self.arguments.iter().any(is_https)
     }
 }
 

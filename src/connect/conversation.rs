@@ -177,8 +177,11 @@ impl Conversation {
                 Outcome::Lost(epoch) => {
                     self.session.lost(epoch);
                     renewals += 1;
-                    // An answer to a question of a session that is over.
-                    if renewals > RENEWALS || matches!(call.message.kind(), Kind::Result | Kind::Error) {
+                    if matches!(call.message.kind(), Kind::Result | Kind::Error) {
+                        // An answer to a question of a session that is over: nobody waits for it.
+                        return;
+                    }
+                    if renewals > RENEWALS {
                         return self.fail(call, &format!("{} does not know the session that it has just begun", self.url));
                     }
                     if renewals == 1 {

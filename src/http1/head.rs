@@ -153,6 +153,10 @@ pub(super) struct Scan {
 impl Scan {
     /// The end of the head in `bytes`, once it is there. What cannot become a head is refused as soon as that is known.
     pub(super) fn advance(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, Refusal> {
+        if self.line == 0 && bytes.first() == Some(&0x16) {
+            // What a TLS client sends first; its user sees no more than that the handshake fails, so that this is for the log.
+            return Err(Refusal::bad(IS_TLS));
+        }
         loop {
             let used = self.line - self.begin;
             let end = match line_end(&bytes[self.line..], self.seen, limit - used)? {
@@ -310,8 +314,6 @@ pub(super) fn line_end(bytes: &[u8], from: usize, limit: usize) -> Result<Line, 
         (b'\r', None) => Ok(Line::Open(at)),
         (b'\r', Some(_)) => Err(Refusal::bad("a carriage return without a line feed")),
         (b'\n', _) => Err(Refusal::bad("a line feed without a carriage return")),
-        // What a TLS client sends first; its user sees no more than that the handshake fails, so that this is for the log.
-        (0x16, _) if at == 0 => Err(Refusal::bad(IS_TLS)),
         _ => Err(Refusal::bad("a control character")),
     }
 }

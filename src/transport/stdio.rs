@@ -21,6 +21,9 @@ use crate::workers::Workers;
 /// Calls that are still running when the client has closed stdin get this long; clients send SIGTERM after two seconds.
 const AFTER_EOF: Duration = Duration::from_secs(1);
 
+/// What calls are told that are cut off then finds room in this time, or not at all.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// What is queued for stdout at the end gets this long to be written.
 const FLUSH: Duration = Duration::from_millis(500);
 
@@ -65,8 +68,7 @@ impl Stdio {
 
     /// The process ends: from then on nobody waits for a client that does not read.
     pub fn end_by(&self, end: Instant) {
-        self.lines.lock().end = Some(end);
-        self.lines.has_room.notify_all();
+        self.lines.end_by(end);
     }
 
     /// Writes what is still queued.
@@ -121,6 +123,8 @@ impl Reader {
             }
         };
         let link = link?;
+        // Calls that are not done by then are told so, which a client that does not read must not hold up either.
+        self.lines.end_by(Instant::now() + AFTER_EOF + LAST_WORDS);
         self.back.drain(AFTER_EOF);
         link.close();
         Some(end)
@@ -167,6 +171,7 @@ pub(crate) struct Lines {
     messages: usize,
     bytes: usize,
     patience: Duration,
+    ending: Sender<End>,
 }
 
 enum Piece {
@@ -179,6 +184,8 @@ enum Piece {
 struct Load {
     count: usize,
     bytes: usize,
+    /// How many were written.
+    written: u64,
     is_broken: bool,
     /// Nobody waits for room longer than that.
     end: Option<Instant>,
@@ -195,13 +202,12 @@ impl Lines {
             messages: limits.queue_messages,
             bytes: limits.queue_bytes,
             patience: limits.write_deadline,
+            ending: end,
         });
         let writer = Arc::clone(&lines);
         spawn("stdout", move || {
             if let Err(error) = writer.write_all(output, &pieces) {
-                writer.lock().is_broken = true;
-                writer.has_room.notify_all();
-                drop(end.try_send(End::Broken(error)));
+                writer.give_up(writer.lock(), error);
             }
         })?;
         Ok(lines)
@@ -216,6 +222,7 @@ impl Lines {
                     let mut load = self.lock();
                     load.count -= 1;
                     load.bytes -= size;
+                    load.written += 1;
                     drop(load);
                     self.has_room.notify_all();
                 }
@@ -229,12 +236,26 @@ impl Lines {
 
     fn put(&self, message: Message, patience: Duration) -> std::result::Result<(), Gone> {
         let size = message.as_str().len();
-        let deadline = Instant::now() + patience;
+        let mut deadline = Instant::now() + patience;
         let mut load = self.lock();
+        let mut written = load.written;
         while load.count > 0 && (load.count >= self.messages || load.bytes + size > self.bytes) {
-            let deadline = load.end.map_or(deadline, |end| end.min(deadline));
-            let left = deadline.saturating_duration_since(Instant::now());
-            if load.is_broken || left.is_zero() {
+            let until = load.end.map_or(deadline, |end| end.min(deadline));
+            let left = until.saturating_duration_since(Instant::now());
+            if load.is_broken {
+                return Err(Gone);
+            }
+            if left.is_zero() {
+                if !patience.is_zero() && load.end.is_none() {
+                    if load.written != written {
+                        // It reads, and others were quicker to take the room.
+                        (written, deadline) = (load.written, Instant::now() + patience);
+                        continue;
+                    }
+                    // To leave out an answer would have its client wait for ever.
+                    log::warn!("the client did not read stdout for {patience:?}: the session ends");
+                    self.give_up(load, io::ErrorKind::TimedOut.into());
+                }
                 return Err(Gone);
             }
             load = self.has_room.wait_timeout(load, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -245,6 +266,22 @@ impl Lines {
         load.count += 1;
         load.bytes += size;
         self.queue.try_send(Piece::Message(message)).map_err(|_| Gone)
+    }
+
+    /// Nothing more is written, and whoever serves is told why.
+    fn give_up(&self, mut load: MutexGuard<'_, Load>, why: io::Error) {
+        load.is_broken = true;
+        drop(load);
+        self.has_room.notify_all();
+        drop(self.ending.try_send(End::Broken(why)));
+    }
+
+    /// Nobody waits for room any longer than that; of two ends the earlier one counts.
+    fn end_by(&self, end: Instant) {
+        let mut load = self.lock();
+        load.end = Some(load.end.map_or(end, |other| other.min(end)));
+        drop(load);
+        self.has_room.notify_all();
     }
 
     fn flush(&self, patience: Duration) {
@@ -318,3 +355,7 @@ pub(crate) fn may_have_client() -> bool {
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
     thread::Builder::new().name(name.to_owned()).spawn(work).map(drop).map_err(|error| Error::io("cannot start a thread", error))
 }
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests;

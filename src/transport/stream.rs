@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::connection::{Gone, Outlet};
 use crate::event;
 use crate::message::{Kind, Message};
-use crate::transport::wire::{Item, Wire, give_up_after, is_left};
+use crate::transport::wire::{self, Item, Wire, is_left};
 
 /// Room in the queue for the signals that are no messages.
 const SIGNALS: usize = 4;
@@ -213,6 +213,7 @@ impl EventStream {
     }
 
     fn write_past_queue(&self, mut wire: MutexGuard<'_, Wire>, item: &Item, patience: Patience) -> Result<(), Gone> {
+        wire.mind(false);
         let written = match patience {
             Patience::UntilRoom => wire.write(item, self.bounds.write_deadline),
             Patience::None => wire.write_what_fits(item),
@@ -275,11 +276,11 @@ impl Feed {
     /// Gives the stream the socket to write to; the head of the answer is written already.
     pub fn attach(&self, socket: Arc<TcpStream>, is_chunked: bool) {
         // A client that vanished without a word has not acknowledged one comment when the next is written.
-        give_up_after(&socket, self.keep_alive * 3 / 4);
+        let comment = self.keep_alive / 4 * 3;
+        let patience = wire::Patience { comment, message: comment.max(self.stream.bounds.write_deadline) };
         let mut wire = self.stream.wire.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.stream.socket.set(Arc::downgrade(&socket)));
-        wire.socket = Some(socket);
-        wire.is_chunked = is_chunked;
+        wire.attach(socket, is_chunked, patience);
     }
 
     /// Writes to the socket until the stream ends or the client is gone. True when it ended well, with everything written.
@@ -288,6 +289,7 @@ impl Feed {
         loop {
             let item = self.receive();
             let mut wire = self.stream.wire.lock().unwrap_or_else(PoisonError::into_inner);
+            wire.mind(matches!(item, Ok(None)));
             let written = match &item {
                 Ok(Some(queued)) => wire.write(&queued.item, deadline),
                 Ok(None) => wire.write(&Item::Event { before: event::KEEP_ALIVE.to_owned(), message: None }, deadline),

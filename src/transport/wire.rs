@@ -28,6 +28,16 @@ pub(crate) struct Wire {
     pub is_chunked: bool,
     /// The end of an event that a thread that must not wait has begun.
     pub rest: Vec<u8>,
+    patience: Patience,
+    last_was_comment: bool,
+    is_short: bool,
+}
+
+/// How long what was written may stay without an acknowledgement: a comment that tells whether the client is there, and anything else.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Patience {
+    pub comment: Duration,
+    pub message: Duration,
 }
 
 impl Item {
@@ -50,6 +60,26 @@ impl Item {
 }
 
 impl Wire {
+    /// Gives the way its socket.
+    pub fn attach(&mut self, socket: Arc<TcpStream>, is_chunked: bool, patience: Patience) {
+        give_up_after(&socket, patience.message);
+        *self = Wire { socket: Some(socket), is_chunked, patience, ..Wire::default() };
+    }
+
+    /// Something is about to be written. A client that vanished is found out soon where nothing but comments was written for a whole interval; to the system
+    /// one that takes its time to read looks the same, so that behind a message it gets the time of a message.
+    pub fn mind(&mut self, is_comment: bool) {
+        let is_short = is_comment && self.last_was_comment;
+        self.last_was_comment = is_comment;
+        if is_short == self.is_short {
+            return;
+        }
+        self.is_short = is_short;
+        if let Some(socket) = &self.socket {
+            give_up_after(socket, if is_short { self.patience.comment } else { self.patience.message });
+        }
+    }
+
     /// Writes an event whole, and before it what is left of the last one.
     pub fn write(&mut self, item: &Item, deadline: Duration) -> io::Result<()> {
         let Some(socket) = self.socket.clone() else { return Ok(()) };
@@ -158,7 +188,7 @@ pub(crate) fn is_left(socket: &TcpStream) -> bool {
 pub(crate) fn give_up_after(socket: &TcpStream, patience: Duration) {
     use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
     // Shorter is shorter than a line may be down for a moment.
-    let patience = u32::try_from(patience.max(Duration::from_secs(1)).as_millis()).unwrap_or(u32::MAX);
+    let patience = i32::try_from(patience.max(Duration::from_secs(1)).as_millis()).unwrap_or(i32::MAX).unsigned_abs();
     if let Err(error) = setsockopt(socket, TcpUserTimeout, &patience) {
         log::debug!("a client that vanishes will be noticed late: {error}");
     }

@@ -82,6 +82,16 @@ fn stopping_twice_and_waiting_do_no_harm() {
     server.service.wait();
 }
 
+/// An embedder says "for ever" as it likes.
+#[test]
+fn times_that_no_clock_can_hold_do_no_harm() {
+    let server = Server::with(|config| config.keep_alive = Duration::MAX);
+    let mut session = Sse::open(server.address);
+    assert_eq!(session.call("1", "ping", "{}")["result"], json!({}));
+    server.service.stop(Duration::MAX);
+    assert!(session.event().is_none());
+}
+
 /// A client that does not read cannot keep the server from ending.
 #[test]
 fn a_stuck_client_does_not_hold_up_the_end() {

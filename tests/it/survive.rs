@@ -204,6 +204,19 @@ fn a_client_that_never_reads() {
     serves(server.address);
 }
 
+/// Nor is one dropped before its time that reads on after a while: to the system it looks like one that vanished.
+#[test]
+fn a_client_that_pauses_gets_everything() {
+    let server = Server::with(|config| config.keep_alive = Duration::from_millis(400));
+    let mut session = Sse::open(server.address);
+    session.request("1", "big", r#"{"bytes":12000000}"#);
+    // More than the system keeps: the rest waits for the client.
+    std::thread::sleep(Duration::from_secs(4));
+    let answer = session.answer("1");
+    assert_eq!(answer["result"]["text"].as_str().map(str::len), Some(12_000_000));
+    assert_eq!(session.call("2", "ping", "{}")["result"], json!({}));
+}
+
 #[test]
 fn panics_in_handlers() {
     let program = Program::server("", &HTTP);

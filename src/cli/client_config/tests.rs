@@ -68,6 +68,19 @@ fn claude_code_gets_a_command_line_that_a_shell_reads() {
 }
 
 #[test]
+fn only_a_connect_to_https_is_said_to_need_tls() {
+    let project = Project::new("tls");
+    let says = |client, command: &str| project.entry(client, command).advice().contains("--features tls");
+    let without = !cfg!(feature = "tls");
+    for client in [Client::Zed, Client::ClaudeCode] {
+        assert_eq!(says(client, "https://tools.example.com/mcp"), without);
+        assert_eq!(says(client, "HTTPS://tools.example.com/mcp"), without);
+        assert!(!says(client, "http://tools.example.com/mcp"));
+        assert!(!says(client, "sh weather.py https://api.example.com"));
+    }
+}
+
+#[test]
 fn a_url_is_connected_to_and_our_own_command_stays_as_it_is() {
     let project = Project::new("own");
     let entry = project.entry(Client::Zed, "http://tools.example.com:3000/mcp");

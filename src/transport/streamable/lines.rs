@@ -17,8 +17,9 @@ use crate::transport::streamable::replay::{Place, Replay};
 /// Streams a client may have open by GET. One more is refused: to close an old one would make its client come back, for ever.
 const MOST: usize = 4;
 
-/// How long a sender that must not wait for the client gives another one to be done.
-const SOON: Duration = Duration::from_millis(100);
+/// How long a sender that must not wait for the client gives another one to be done. At the end it is one sender for all clients, so that with
+/// many that do not read the times add up.
+const SOON: Duration = Duration::from_millis(20);
 
 /// All lines of a session.
 pub(super) struct Lines {

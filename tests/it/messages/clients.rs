@@ -96,6 +96,10 @@ fn a_tls_client_is_explained_once_in_the_log() {
         let answer = Http::sending(address, [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]).response();
         assert_eq!((answer.status, answer.body), (400, format!("{why}\n")));
     }
+    // Further on it is a control character as any other.
+    for text in ["\r\n\x16", "GET / HTTP/1.1\r\n\x16"] {
+        assert_eq!(Http::sending(address, text).response().body, "a control character\n");
+    }
     program.signal(nix::sys::signal::Signal::SIGTERM);
     assert_eq!(program.wait().code(), Some(0));
     assert_eq!(plain(program.rest_of_stderr(), &bench), [&format!("WARN  refused a connection: {why}"), ENDING]);

@@ -35,6 +35,7 @@ const ROWS: &[Row] = &[
         126,
         "ERROR ./server.json cannot be executed: Permission denied (os error 13): set its executable bit (chmod +x), or name its interpreter before it",
     ),
+    ("run --no-watch -- .", "", 126, "ERROR . cannot be executed: is a directory: name the program in it"),
     (
         "demo --http --host 203.0.113.7 -p 80 --insecure",
         "",

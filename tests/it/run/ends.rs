@@ -29,6 +29,21 @@ fn status(program: &mut Program) -> Option<i32> {
     }
 }
 
+/// The same of a child whose stdout nobody reads.
+fn ends(child: &mut std::process::Child) -> std::process::ExitStatus {
+    let deadline = Instant::now() + END;
+    loop {
+        match child.try_wait().unwrap() {
+            Some(status) => return status,
+            None if Instant::now() > deadline => {
+                child.kill().unwrap();
+                panic!("it has not ended within {END:?}");
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
 /// A front before a server that ends only when it is killed, with a call in flight that never ends.
 fn stubborn(bench: &Bench, flags: &[&str]) -> (Client, String) {
     bench.edit("one", &["add"], json!({"hang_on_stop": true}));
@@ -177,19 +192,31 @@ fn a_client_that_does_not_read_stdout_does_not_hold_up_the_end() {
         });
         let pid = nix::unistd::Pid::from_raw(child.id() as i32);
         nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
-        let deadline = Instant::now() + END;
-        let status = loop {
-            match child.try_wait().unwrap() {
-                Some(status) => break status,
-                None if Instant::now() > deadline => {
-                    child.kill().unwrap();
-                    panic!("it has not ended within {END:?}");
-                }
-                None => std::thread::sleep(Duration::from_millis(5)),
-            }
-        };
-        assert!(status.success());
+        assert!(ends(&mut child).success());
         writer.join().unwrap();
+    }
+}
+
+/// Nor does one that does not read its answers and then closes stdin: each of its calls would wait for room, one after the other.
+#[test]
+fn a_client_that_does_not_read_stdout_and_closes_stdin_does_not_hold_up_the_end() {
+    let bench = Bench::new();
+    bench.edit("one", &["add"], json!({"describe": "x".repeat(50_000)}));
+    let upstream = Program::binary(&["demo", "--http", "--host", "127.0.0.1", "--port", "0"], &[]);
+    let url = format!("http://{}/mcp", upstream.address());
+    let echo = format!(r#""method":"tools/call","params":{{"name":"echo","arguments":{{"message":"{}"}}}}"#, "x".repeat(50_000));
+    let run: &[&str] = &["run", "--", "python3", "child.py", "server.json"];
+    for (arguments, long) in [(run, r#""method":"tools/list""#), (&["demo"], &echo), (&["connect", &url], &echo)] {
+        let mut command = bench.command(arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(format!("{{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\",\"params\":{CLIENT}}}\n").as_bytes()).unwrap();
+        // More than the queue holds, fewer than may wait.
+        for id in 1..=150 {
+            stdin.write_all(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},{long}}}\n").as_bytes()).unwrap();
+        }
+        drop(stdin);
+        assert!(ends(&mut child).success(), "{arguments:?}");
     }
 }
 

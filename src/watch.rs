@@ -187,11 +187,7 @@ impl Watcher {
 
     /// What is watched at present.
     pub(crate) fn summary(&self) -> Summary {
-        Summary {
-            roots: self.tops.iter().map(|top| top.path.clone()).collect(),
-            files: self.files,
-            unreadable: self.reader.unreadable(),
-        }
+        Summary { roots: self.tops.iter().map(|top| top.path.clone()).collect(), files: self.files, unreadable: self.reader.unreadable() }
     }
 
     /// Leaves `path` out from now on, named or not: it is output.

@@ -1,6 +1,8 @@
 //! `connect` against our own demo, which is killed and started again, and against a server that answers whatever a test tells it to.
 
 mod demo;
+#[cfg(unix)]
+mod front;
 mod odd;
 
 use serde_json::{Value, json};

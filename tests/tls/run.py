@@ -53,8 +53,10 @@ def openssl(*words):
 KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 
 
-def authority(name):
-    openssl("req", "-x509", *KEY, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", 2, "-subj", f"/CN={name}")
+def authority(name, *extensions):
+    """A certificate that signs itself; without `extensions` it may sign others too."""
+    added = [word for extension in extensions for word in ("-addext", extension)]
+    openssl("req", "-x509", *KEY, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", 2, "-subj", f"/CN={name}", *added)
     return WORK / f"{name}.pem"
 
 
@@ -347,20 +349,23 @@ def suite(demo, running):
     for transport, path in [("http", "/mcp"), ("sse", "/sse"), ("auto", "/mcp"), ("auto", "/sse")]:
         works(local, ours, transport, path)
 
-    def plain_works(running):
-        with Connect(f"https://{running[0]}:{running[1].port}/mcp", ours) as client:
+    def plain_works(host, forwarder, trusted=ours):
+        with Connect(f"https://{host}:{forwarder.port}/mcp", trusted) as client:
             client.begin()
             client.add()
             client.end()
 
     def tls12():
         old = forwarder("localhost", version=ssl.TLSVersion.TLSv1_2)
-        plain_works(("localhost", old))
+        plain_works("localhost", old)
         assert set(old.versions) == {"TLSv1.2"}, old.versions
 
     both = forwarder(certificate("both", "ours", "DNS:localhost,IP:127.0.0.1"))
-    test("a certificate for an address", lambda: plain_works(("127.0.0.1", both)))
+    test("a certificate for an address", lambda: plain_works("127.0.0.1", both))
     test("TLS 1.2", tls12)
+    alone = authority("alone", "basicConstraints=critical,CA:FALSE", "subjectAltName=DNS:localhost")
+    alone_forwarder = forwarder("alone")
+    test("a certificate that signed itself, and nothing else", lambda: plain_works("localhost", alone_forwarder, alone))
 
     for transport, path in [("http", "/mcp"), ("sse", "/sse"), ("auto", "/sse")]:
         url = f"https://localhost:{local.port}{path}"

@@ -12,7 +12,7 @@ include tests/readme/readme.mk
 include packaging/packaging.mk
 include benches/benches.mk
 
-.PHONY: help run build check fmt clippy doc tidy deps test unit curl soak release size clean
+.PHONY: help run build check fmt clippy doc tidy deps test unit curl soak release tls size clean
 
 help: ## this table
 	@awk -f packaging/help.awk $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ soak: release bench-programs ## 64 clients at full speed, coming and going, some
 
 release: ## the release binary (Rust; 1 min)
 	$(CARGO) build --release --locked
+
+tls: ## connect over https, against a certificate of its own (Rust, a C compiler, Python 3, openssl; 2 min)
+	$(CARGO) build --locked --features tls --target-dir target/tls
+	python3 tests/tls/run.py target/tls/debug/mcp-http-transport
 
 clients: ## real third-party clients against the demo, and through a front that reloads (Python 3.11, Node 20; 2 min)
 

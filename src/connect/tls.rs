@@ -17,8 +17,8 @@ pub(super) struct Tls {
 impl Tls {
     /// Shakes hands over `stream` with the server called `host`.
     pub fn over(stream: &TcpStream, host: &str, deadline: Instant) -> io::Result<Tls> {
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        let client = ClientConnection::new(config()?, name).map_err(io::Error::other)?;
+        let name = ServerName::try_from(host.to_owned()).map_err(unusable)?;
+        let client = ClientConnection::new(config()?, name).map_err(unusable)?;
         // A second handle on the same socket, timeouts included.
         let mut tls = Tls { stream: StreamOwned::new(client, stream.try_clone()?), timeout: None };
         while tls.stream.conn.is_handshaking() {
@@ -68,17 +68,35 @@ fn is_pause(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 
+/// What a handshake failed of, and what to do about it.
 fn explained(error: io::Error) -> io::Error {
-    let text = error.to_string();
-    if text.contains("UnknownIssuer") {
-        let text =
-            "the certificate is signed by nobody this system trusts: add the issuer to the system, or name a file of it in SSL_CERT_FILE";
-        return io::Error::new(error.kind(), text);
-    }
-    if error.kind() == io::ErrorKind::InvalidData && text.contains("corrupt message") {
-        return io::Error::new(error.kind(), "it does not speak TLS: is it an http:// server?");
-    }
-    error
+    use rustls::CertificateError as Certificate;
+    let why = match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::InvalidMessage(_)) => "it does not speak TLS: is it an http:// server?".to_owned(),
+        Some(rustls::Error::InvalidCertificate(why)) => match why {
+            Certificate::UnknownIssuer => {
+                "the certificate is signed by nobody this system trusts: add the issuer to the system, or name a file of it in SSL_CERT_FILE"
+                    .to_owned()
+            }
+            Certificate::Expired | Certificate::ExpiredContext { .. } => "the certificate has expired: the server needs a new one".to_owned(),
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                format!("{why}: connect to a name that the certificate is for")
+            }
+            // The usual outcome of `openssl req -x509`.
+            Certificate::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+                "the certificate is one for signing others: make it with basicConstraints=CA:FALSE, or sign one for the server with it"
+                    .to_owned()
+            }
+            why => format!("the certificate is not accepted: {why}"),
+        },
+        _ => return error,
+    };
+    unusable(why)
+}
+
+/// An error that waiting does not change.
+fn unusable(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// Reads what the system trusts, once.
@@ -89,14 +107,15 @@ fn config() -> io::Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
         let (taken, _) = roots.add_parsable_certificates(found.certs);
         if taken == 0 {
-            return Err(
-                "this system has no certificates it trusts: install ca-certificates, or name a file of them in SSL_CERT_FILE".to_owned()
-            );
+            let why = found.errors.first().map_or(String::new(), |error| format!(" ({error})"));
+            return Err(format!(
+                "there are no certificates to trust{why}: install ca-certificates, or name a file of them in SSL_CERT_FILE"
+            ));
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = builder.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
         Ok(Arc::new(config))
     });
-    config.clone().map_err(io::Error::other)
+    config.clone().map_err(unusable)
 }

@@ -312,23 +312,44 @@ def works(forwarder, trusted, transport, path):
             test(f"{name}: {step}", lambda: run(client))
 
 
+def notices(client, path):
+    """Waits until the break is noticed: a call that is sent before may have been carried out, and is rightly an error."""
+    if path == "/sse":
+        client.log.until("the event stream of .* is not open")
+
+
 def restarted(forwarder, trusted, path):
-    with Connect(f"https://localhost:{forwarder.port}{path}", trusted) as client:
+    with Connect(f"https://localhost:{forwarder.port}{path}", trusted, "--log-level", "debug") as client:
         client.begin()
         client.add()
         for _ in range(2):
             forwarder.restart()
+            notices(client, path)
             client.add()
         client.end()
 
 
+def kept(forwarder, trusted):
+    """Calls one after the other share a connection: a handshake for each would be slow."""
+    before = len(forwarder.versions)
+    with Connect(f"https://localhost:{forwarder.port}/mcp", trusted) as client:
+        client.begin()
+        for _ in range(20):
+            client.add()
+        client.end()
+    count = len(forwarder.versions) - before
+    print(f"# {count} connections")
+    assert count <= 6, f"{count} connections for 20 calls"
+
+
 def held(forwarder, trusted, path):
     """A call while nothing listens is answered as soon as something does."""
-    with Connect(f"https://localhost:{forwarder.port}{path}", trusted) as client:
+    with Connect(f"https://localhost:{forwarder.port}{path}", trusted, "--log-level", "debug") as client:
         client.begin()
         client.add()
         forwarder.stop()
         try:
+            notices(client, path)
             number = client.ask("tools/call", {"name": "add", "arguments": {"a": 1, "b": 2}})
             client.log.until("cannot reach")
         finally:
@@ -392,6 +413,7 @@ def suite(demo, running):
 
     test("a server that accepts and says nothing", silent)
 
+    test("/mcp: connections are kept", lambda: kept(local, ours))
     for path in ["/mcp", "/sse"]:
         test(f"{path}: the connection is cut between calls", lambda: restarted(local, ours, path))
         test(f"{path}: a call while the server is away", lambda: held(local, ours, path))

@@ -10,8 +10,6 @@
 //! So after the last edit the newest content goes live, or its error is shown. The way out of an endless loop, when the server or the build writes
 //! a watched file each time, is `suspects`.
 
-#![allow(dead_code, reason = "used by the front")]
-
 mod suspects;
 #[cfg(test)]
 mod tests;
@@ -39,7 +37,6 @@ const AFTERMATH: Duration = Duration::from_millis(500);
 
 enum Phase {
     Idle,
-    /// Before a cycle; nothing of it has been decided.
     Settling {
         since: Duration,
     },
@@ -65,7 +62,7 @@ enum Phase {
     },
 }
 
-/// The machine. Feed it with inputs, do what it says.
+/// Feed it with inputs, do what it says.
 pub(crate) struct Machine {
     rules: Rules,
     phase: Phase,
@@ -88,6 +85,9 @@ pub(crate) struct Machine {
     /// When the last cycle was over.
     ended: Duration,
     cancels: u32,
+    /// COMMAND's own file changed while the build ran; and a failed build was repeated because of that.
+    touched: bool,
+    retried: bool,
     paused: bool,
     busy_since: Option<Duration>,
     outputs: BTreeSet<PathBuf>,
@@ -114,6 +114,8 @@ impl Machine {
             in_start: None,
             ended: Duration::ZERO,
             cancels: 0,
+            touched: false,
+            retried: false,
             paused: false,
             busy_since: None,
             outputs: BTreeSet::new(),
@@ -183,7 +185,9 @@ impl Machine {
     /// Takes note of one changed file.
     fn changed(&mut self, now: Duration, path: PathBuf, is_edit: bool, todo: &mut Vec<Action>) {
         let in_build = matches!(self.phase, Phase::Building { .. } | Phase::Built { .. });
-        if self.outputs.contains(&path) || in_build && self.rules.command.contains(&path) {
+        let is_built = in_build && self.rules.command.contains(&path);
+        self.touched |= is_built;
+        if is_built || self.outputs.contains(&path) {
             return;
         }
         let seen = (path.clone(), now.saturating_sub(self.began));
@@ -214,7 +218,7 @@ impl Machine {
             Phase::Settling { .. } | Phase::Busy { .. } => {}
         }
         self.fresh.insert(path);
-        self.last_change = now;
+        (self.last_change, self.retried) = (now, false);
     }
 
     /// Something is to be done; when nothing is under way that will come to it, it begins now.
@@ -297,7 +301,7 @@ impl Machine {
         self.due.append(&mut self.waiting);
         (self.wanted, self.saved, self.busy_since) = (false, self.last_change, None);
         if self.rules.build {
-            self.in_build = Some(Window::default());
+            (self.in_build, self.touched) = (Some(Window::default()), false);
             self.began = now;
             self.phase = Phase::Building { cancelling: false };
             todo.push(Action::Build);
@@ -322,6 +326,8 @@ impl Machine {
             Built::Cancelled => self.settle(now, todo),
             Built::Failed(failure) => {
                 self.cancels = 0;
+                // It may have been mended meanwhile. Once: a build may write it each time.
+                self.wanted |= self.touched && !std::mem::replace(&mut self.retried, true);
                 self.failed(now, failure, todo);
             }
         }

@@ -203,6 +203,21 @@ fn what_a_build_makes_of_the_command_is_no_change() {
 }
 
 #[test]
+fn a_build_that_fails_while_the_command_is_mended_is_repeated_once() {
+    let mut stand = Stand::new(true);
+    assert_eq!(stand.changed("main.py"), "pending, build");
+    for _ in 0..2 {
+        assert_eq!(stand.after(50).changed("main.py"), "");
+        let again = stand.built(Built::Failed(failure("lint")));
+        assert!(again.starts_with("failed lint newer") && again.ends_with("build"), "{again}");
+        // Not again and again: it may be the build that writes it.
+        assert_eq!(stand.after(50).changed("main.py"), "");
+        assert!(stand.built(Built::Failed(failure("lint"))).starts_with("failed lint, NOT"));
+        assert_eq!(stand.after(5000).changed("main.py"), "pending, build");
+    }
+}
+
+#[test]
 fn a_forced_reload_is_told_how_it_ends() {
     let mut stand = Stand::new(false);
     assert_eq!(stand.on(Input::Forced(Some(7))), "pending, start");

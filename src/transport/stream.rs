@@ -119,6 +119,19 @@ impl EventStream {
         self.signal();
     }
 
+    /// The client will send no more. If nobody is there, its system refuses a comment; where something else is on its way, that.
+    pub fn probe(&self) {
+        let load = self.lock();
+        let is_quiet = load.count == 0 && !load.is_gone && !load.is_finished;
+        let wire = is_quiet.then(|| self.free_wire()).flatten();
+        drop(load);
+        if let Some(wire) = wire {
+            let comment = Item::Event { before: event::KEEP_ALIVE.to_owned(), message: None };
+            // A comment that cannot be written has ended the stream.
+            drop(self.write_past_queue(wire, &comment, Patience::None));
+        }
+    }
+
     /// Whether it goes on, as far as can be seen from here.
     pub fn is_open(&self) -> bool {
         let load = self.lock();

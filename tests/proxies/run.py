@@ -88,6 +88,9 @@ class Nginx:
     def version(self, found):
         return subprocess.run([found, "-v"], capture_output=True, text=True).stderr.strip()
 
+    def site(self, text, _found):
+        return text
+
     def start(self, found, site, folder):
         kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         temp = "".join(f"    {kind}_temp_path {folder}/{kind};\n" for kind in kinds)
@@ -105,6 +108,10 @@ class Caddy:
 
     def version(self, found):
         return "caddy " + subprocess.run([found, "version"], capture_output=True, text=True).stdout.strip()
+
+    def site(self, text, found):
+        is_old = re.match(r"caddy v?2\.([0-5]\.|6\.[0-3]\b)", self.version(found))
+        return text if is_old else re.sub(r"^(\s*)buffer_requests$", r"\1request_buffers 4MiB", text, flags=re.MULTILINE)
 
     def start(self, found, site, folder):
         env = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
@@ -237,7 +244,7 @@ def suite(proxy, found):
     folder = WORK / proxy.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    text = (HERE / proxy.config).read_text()
+    text = proxy.site((HERE / proxy.config).read_text(), found)
     ports = {number: free_port() for number in [3000, 3001, 3002, 3003, 8080, 8081, 8082, 8083]}
     text = re.sub(r":(3\d\d\d|8\d\d\d)\b", lambda number: f":{ports[int(number[1])]}", text)
     (folder / proxy.config).write_text(text)

@@ -16,8 +16,8 @@ use crate::event;
 use crate::message::{Kind, Message};
 use crate::transport::wire::{self, Item, Wire, is_left};
 
-/// Room in the queue for the signals that are no messages.
-const SIGNALS: usize = 4;
+/// Room in the queue for the signals and comments that are no messages.
+const SIGNALS: usize = 6;
 
 /// What bounds a stream. Half of the room is for senders that can wait, the other half for those that cannot: a client that reads as well as it can is
 /// not dropped because a handler fills its queue just when it pings.
@@ -119,16 +119,24 @@ impl EventStream {
         self.signal();
     }
 
-    /// The client will send no more. If nobody is there, its system refuses a comment; where something else is on its way, that.
+    /// The client will send no more. If nobody is there, its system refuses the comment that this writes. What is under way already may have arrived
+    /// before, so the comment goes behind it; where there is no room for it, much is still to be written.
     pub fn probe(&self) {
-        let load = self.lock();
-        let is_quiet = load.count == 0 && !load.is_gone && !load.is_finished;
-        let wire = is_quiet.then(|| self.free_wire()).flatten();
-        drop(load);
-        if let Some(wire) = wire {
-            let comment = Item::Event { before: event::KEEP_ALIVE.to_owned(), message: None };
+        let comment = Item::Event { before: event::KEEP_ALIVE.to_owned(), message: None };
+        let mut load = self.lock();
+        if load.is_gone || load.is_finished {
+            return;
+        }
+        if let Some(wire) = (load.count == 0).then(|| self.free_wire()).flatten() {
+            drop(load);
             // A comment that cannot be written has ended the stream.
             drop(self.write_past_queue(wire, &comment, Patience::None));
+            return;
+        }
+        let size = comment.len();
+        if self.queue.try_send(Box::new(Queued { item: comment, patience: Patience::UntilRoom })).is_ok() {
+            load.count += 1;
+            load.bytes += size;
         }
     }
 

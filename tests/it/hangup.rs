@@ -12,13 +12,11 @@ fn demo() -> Program {
     Program::binary(&["demo", "--http", "--host", "127.0.0.1", "--port", "0", "--keep-alive", "1h"], &[])
 }
 
-/// The names of the threads, and the number of descriptors.
-fn threads_and_descriptors(program: &Program) -> (Vec<String>, usize) {
+/// How many threads have this name, and how many descriptors there are.
+fn threads_and_descriptors(program: &Program, name: &str) -> (usize, usize) {
     let entries = |what| fs::read_dir(format!("/proc/{}/{what}", program.child.id())).unwrap().flatten();
-    let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok().map(|name| name.trim().to_owned());
-    let mut names: Vec<_> = entries("task").filter_map(name).collect();
-    names.sort();
-    (names, entries("fd").count())
+    let is_named = |task: &fs::DirEntry| fs::read_to_string(task.path().join("comm")).is_ok_and(|its| its.trim() == name);
+    (entries("task").filter(is_named).count(), entries("fd").count())
 }
 
 /// A session of `/mcp`: what its requests have besides the content type.
@@ -34,10 +32,11 @@ fn streams_whose_clients_close_end_and_give_everything_back() {
     let program = demo();
     let address = program.address();
     let session = begin(address);
-    let mut before = (Vec::new(), 0);
+    let counts = || threads_and_descriptors(&program, "http");
+    let mut before = counts();
     eventually("only what is always there is there", || {
-        before = threads_and_descriptors(&program);
-        !before.0.iter().any(|name| name == "http")
+        before = counts();
+        before.0 == 0
     });
     let leave: Vec<_> = (0..40).map(|_| Sse::open(address)).collect();
     let listening: Vec<_> = (0..3)
@@ -47,14 +46,14 @@ fn streams_whose_clients_close_end_and_give_everything_back() {
             http
         })
         .collect();
-    let meanwhile = threads_and_descriptors(&program);
-    assert_eq!((meanwhile.0.len(), meanwhile.1), (before.0.len() + 43, before.1 + 43));
+    // A thread has its name a moment after it has begun.
+    eventually("each stream has its thread", || counts() == (43, before.1 + 43));
     let paths: Vec<_> = leave.iter().map(|sse| sse.path.clone()).collect();
     for (number, sse) in leave.into_iter().enumerate() {
         if number % 3 == 0 { sse.http.reset() } else { drop(sse) }
     }
     drop(listening);
-    eventually("everything is given back", || threads_and_descriptors(&program) == before);
+    eventually("everything is given back", || counts() == before);
     let gone = super::support::post(address, &paths[0], r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
     assert_eq!(gone.status, 404);
 }
@@ -70,7 +69,7 @@ fn the_stream_of_a_call_ends_with_its_client() {
     let headers = format!("{session}Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n");
     let mut http = Http::sending(address, request("POST", "/mcp", &headers, &body));
     assert_eq!(http.head().unwrap().header("content-type"), Some("text/event-stream"));
-    let has = |name: &str| threads_and_descriptors(&program).0.iter().any(|one| one == name);
+    let has = |name: &str| threads_and_descriptors(&program, name).0 > 0;
     eventually("a thread writes the stream", || has("http-stream"));
     drop(http);
     eventually("the stream has ended", || !has("http-stream"));

@@ -250,7 +250,7 @@ def suite(proxy, found):
     (folder / proxy.config).write_text(text)
     key = {"MCP_STATE_KEY": "both have this one"}
     servers = [
-        # A client that is gone is noticed when the second comment after it cannot be written.
+        # Where the system does not tell when a client hangs up, the second comment after it cannot be written.
         Server(ports[3000], "--keep-alive", "500ms", MCP_HTTP_TOKEN=TOKEN),
         Server(ports[3001], "--base-path", "/tools"),
         Server(ports[3002], **key),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use crate::clock;
 use crate::connection::{Gone, Outlet};
 use crate::event;
 use crate::message::{Kind, Message};
@@ -167,7 +168,7 @@ impl EventStream {
             }
             return self.enqueue(&mut load, item, patience);
         }
-        let deadline = Instant::now() + self.bounds.write_deadline;
+        let deadline = clock::from_now(self.bounds.write_deadline);
         while load.count > 0 && (load.count >= count || load.bytes + size > bytes) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

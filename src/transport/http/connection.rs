@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::Shared;
+use crate::clock;
 use crate::connection::Job;
 use crate::http1::{self, CONTINUE, Framing, Head, Reader, Refusal, Socket, Writer, linger};
 use crate::transport::connections::{Phase, Place};
@@ -193,7 +194,7 @@ impl Connection {
         let status = full.status.0;
         let head = writer.before(status, full.headers, full.body.len())?;
         let body = if writer.has_body(status) { &*full.body } else { &[] };
-        let deadline = Instant::now() + self.shared.write_deadline;
+        let deadline = clock::from_now(self.shared.write_deadline);
         write_all(self.socket.stream(), &mut [IoSlice::new(&head), IoSlice::new(body)], deadline)
     }
 
@@ -202,7 +203,7 @@ impl Connection {
         let writer = writer.close();
         let begun = writer
             .stream(200, body.headers().to_vec())
-            .and_then(|head| write_all(self.socket.stream(), &mut [IoSlice::new(&head)], Instant::now() + self.shared.write_deadline));
+            .and_then(|head| write_all(self.socket.stream(), &mut [IoSlice::new(&head)], clock::from_now(self.shared.write_deadline)));
         if begun.is_ok() {
             body.feed().attach(Arc::clone(self.socket.stream()), writer.is_chunked());
             let _watched = self.shared.hangups.watch(body.feed().stream(), self.socket.stream());
@@ -243,7 +244,7 @@ impl Connection {
 /// Begins an event stream, and writes it in a thread of its own while the connection's is busy with the handler.
 fn write_beside(shared: Arc<Shared>, socket: Arc<TcpStream>, writer: Writer, body: EventBody) -> io::Result<JoinHandle<()>> {
     let head = writer.stream(200, body.headers().to_vec())?;
-    write_all(&socket, &mut [IoSlice::new(&head)], Instant::now() + shared.write_deadline)?;
+    write_all(&socket, &mut [IoSlice::new(&head)], clock::from_now(shared.write_deadline))?;
     body.feed().attach(Arc::clone(&socket), writer.is_chunked());
     let write = move || {
         let _watched = shared.hangups.watch(body.feed().stream(), &socket);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use super::group::Group;
+use crate::connection::wait_for_nobody;
 use crate::error::{Error, Result};
 
 /// Wakes groups. The thread ends with the last handle.
@@ -32,7 +33,10 @@ impl Timer {
         let theirs = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("hold-timer".to_owned())
-            .spawn(move || theirs.run())
+            .spawn(move || {
+                wait_for_nobody();
+                theirs.run();
+            })
             .map_err(|error| Error::io("cannot start a thread for deadlines", error))?;
         Ok(Timer { shared })
     }

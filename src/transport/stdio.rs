@@ -1,23 +1,25 @@
 //! stdio (2025-11-25 basic/transports, stdio): one message a line, on descriptors that nobody else can write to.
 
+mod lines;
+
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 
-use crate::clock;
 use crate::config::Limits;
-use crate::connection::{Back, Client, Gone, Link, Outlet};
+use crate::connection::{Back, Client, Link, Outlet};
 use crate::error::{Error, Result};
 use crate::line::{self, Line};
-use crate::message::{Kind, Malformed, Message};
+use crate::message::{Malformed, Message};
 use crate::rpc_error::RpcError;
 use crate::transport::incoming;
 use crate::workers::Workers;
+use lines::Lines;
 
 /// Calls that are still running when the client has closed stdin get this long; clients send SIGTERM after two seconds.
 const AFTER_EOF: Duration = Duration::from_secs(1);
@@ -161,159 +163,6 @@ impl Reader {
         if let Some(link) = link {
             drop(self.lines.offer(incoming::answer(&Malformed { id: None, error }, link.version())));
         }
-    }
-}
-
-/// The bounded queue to stdout, with one writer.
-pub(crate) struct Lines {
-    queue: Sender<Piece>,
-    load: Mutex<Load>,
-    has_room: Condvar,
-    messages: usize,
-    bytes: usize,
-    patience: Duration,
-    ending: Sender<End>,
-}
-
-enum Piece {
-    Message(Message),
-    /// Everything before this is written.
-    Mark(Sender<()>),
-}
-
-#[derive(Default)]
-struct Load {
-    count: usize,
-    bytes: usize,
-    /// How many were written.
-    written: u64,
-    is_broken: bool,
-    /// Nobody waits for room longer than that.
-    end: Option<Instant>,
-}
-
-impl Lines {
-    fn start(output: File, limits: &Limits, end: Sender<End>) -> Result<Arc<Lines>> {
-        // Two more than messages: a mark finds room.
-        let (queue, pieces) = bounded(limits.queue_messages + 2);
-        let lines = Arc::new(Lines {
-            queue,
-            load: Mutex::default(),
-            has_room: Condvar::new(),
-            messages: limits.queue_messages,
-            bytes: limits.queue_bytes,
-            patience: limits.write_deadline,
-            ending: end,
-        });
-        let writer = Arc::clone(&lines);
-        spawn("stdout", move || {
-            if let Err(error) = writer.write_all(output, &pieces) {
-                writer.give_up(writer.lock(), error);
-            }
-        })?;
-        Ok(lines)
-    }
-
-    fn write_all(&self, mut output: File, pieces: &Receiver<Piece>) -> io::Result<()> {
-        while let Ok(piece) = pieces.recv() {
-            match piece {
-                Piece::Message(message) => {
-                    let size = message.as_str().len();
-                    line::write(&mut output, message.into_text())?;
-                    let mut load = self.lock();
-                    load.count -= 1;
-                    load.bytes -= size;
-                    load.written += 1;
-                    drop(load);
-                    self.has_room.notify_all();
-                }
-                Piece::Mark(written) => {
-                    written.try_send(()).ok();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn put(&self, message: Message, patience: Duration) -> std::result::Result<(), Gone> {
-        let size = message.as_str().len();
-        let mut deadline = clock::from_now(patience);
-        let mut load = self.lock();
-        let mut written = load.written;
-        while load.count > 0 && (load.count >= self.messages || load.bytes + size > self.bytes) {
-            let until = load.end.map_or(deadline, |end| end.min(deadline));
-            let left = until.saturating_duration_since(Instant::now());
-            if load.is_broken {
-                return Err(Gone);
-            }
-            if left.is_zero() {
-                if !patience.is_zero() && load.end.is_none() {
-                    if load.written != written {
-                        // It reads, and others were quicker to take the room.
-                        (written, deadline) = (load.written, clock::from_now(patience));
-                        continue;
-                    }
-                    // To leave out an answer would have its client wait for ever.
-                    log::warn!("the client did not read stdout for {patience:?}: the session ends");
-                    self.give_up(load, io::ErrorKind::TimedOut.into());
-                }
-                return Err(Gone);
-            }
-            load = self.has_room.wait_timeout(load, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        if load.is_broken {
-            return Err(Gone);
-        }
-        load.count += 1;
-        load.bytes += size;
-        self.queue.try_send(Piece::Message(message)).map_err(|_| Gone)
-    }
-
-    /// Nothing more is written, and whoever serves is told why.
-    fn give_up(&self, mut load: MutexGuard<'_, Load>, why: io::Error) {
-        load.is_broken = true;
-        drop(load);
-        self.has_room.notify_all();
-        drop(self.ending.try_send(End::Broken(why)));
-    }
-
-    /// Nobody waits for room any longer than that; of two ends the earlier one counts.
-    fn end_by(&self, end: Instant) {
-        let mut load = self.lock();
-        load.end = Some(load.end.map_or(end, |other| other.min(end)));
-        drop(load);
-        self.has_room.notify_all();
-    }
-
-    fn flush(&self, patience: Duration) {
-        let (mark, written) = bounded(1);
-        if self.queue.send_timeout(Piece::Mark(mark), patience).is_ok() {
-            written.recv_timeout(patience).ok();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Load> {
-        self.load.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Outlet for Lines {
-    fn send(&self, message: Message) -> std::result::Result<(), Gone> {
-        self.put(message, self.patience)
-    }
-
-    /// There is one client, and it stopped reading: what a later message replaces is left out. Anything else is an answer, and its reader may wait, as
-    /// nobody else depends on it.
-    fn offer(&self, message: Message) -> std::result::Result<(), Gone> {
-        let may_be_lost = message.kind() == Kind::Notification && {
-            let method = message.method();
-            method == "notifications/progress" || method.ends_with("/list_changed")
-        };
-        if may_be_lost {
-            drop(self.put(message, Duration::ZERO));
-            return Ok(());
-        }
-        self.put(message, self.patience)
     }
 }
 

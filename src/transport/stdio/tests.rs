@@ -60,3 +60,33 @@ fn what_may_be_left_out_ends_no_session() {
     assert!(lines.send(long("notifications/message")).is_err());
     assert!(ended.try_recv().is_err());
 }
+
+/// What comes from a thread that others depend on is put aside, and written in its order once the client reads, up to the end of a flush.
+#[test]
+fn a_thread_that_waits_for_nobody_puts_aside_what_finds_no_room() {
+    let (mut client, lines, ended) = lines(2, Duration::from_secs(3600));
+    let said: Vec<_> =
+        (0..7).map(|number| format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"result\":[\"{}\"]}}", "x".repeat(1 << 20))).collect();
+    thread::scope(|scope| {
+        let offers = scope.spawn(|| {
+            crate::connection::wait_for_nobody();
+            said.iter().all(|text| lines.offer(Message::parse(text.clone()).unwrap()).is_ok())
+        });
+        assert!(offers.join().unwrap());
+        let flushed = scope.spawn(|| lines.flush(Duration::from_secs(20)));
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut line = vec![0; said[0].len() + 1];
+        for text in &said {
+            client.read_exact(&mut line).unwrap();
+            assert!(line.starts_with(text.as_bytes()) && line.ends_with(b"\n"));
+        }
+        flushed.join().unwrap();
+        assert_eq!(lines.count(), 0, "a flush waits for what was put aside as well");
+        let flood = scope.spawn(|| {
+            crate::connection::wait_for_nobody();
+            while lines.offer(Message::parse(said[0].clone()).unwrap()).is_ok() {}
+        });
+        flood.join().unwrap();
+    });
+    assert!(matches!(ended.try_recv(), Ok(End::Broken(error)) if error.kind() == io::ErrorKind::TimedOut));
+}

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::group::Group;
 use crate::connection::wait_for_nobody;
 use crate::error::{Error, Result};
+use crate::threads;
 
 /// Wakes groups. The thread ends with the last handle.
 pub(super) struct Timer {
@@ -31,13 +32,11 @@ impl Timer {
     pub(super) fn start() -> Result<Timer> {
         let shared = Arc::<Shared>::default();
         let theirs = Arc::clone(&shared);
-        std::thread::Builder::new()
-            .name("hold-timer".to_owned())
-            .spawn(move || {
-                wait_for_nobody();
-                theirs.run();
-            })
-            .map_err(|error| Error::io("cannot start a thread for deadlines", error))?;
+        let run = move || {
+            wait_for_nobody();
+            theirs.run();
+        };
+        threads::start("hold-timer", run).map_err(|error| Error::io("cannot start a thread for deadlines", error))?;
         Ok(Timer { shared })
     }
 

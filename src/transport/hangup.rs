@@ -15,14 +15,15 @@ pub(crate) use linux::Hangups;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux {
     use std::collections::HashMap;
+    use std::io;
     use std::net::TcpStream;
     use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-    use std::{io, thread};
 
     use nix::errno::Errno;
     use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
     use nix::sys::eventfd::{EfdFlags, EventFd};
 
+    use crate::threads;
     use crate::transport::stream::EventStream;
 
     /// What is taken from the system at once.
@@ -58,7 +59,7 @@ mod linux {
         pub fn new() -> Hangups {
             let begun = Watch::new().map(Arc::new).and_then(|watch| {
                 let its = Arc::clone(&watch);
-                thread::Builder::new().name("http-hangup".to_owned()).spawn(move || its.run())?;
+                threads::start("http-hangup", move || its.run())?;
                 Ok(watch)
             });
             if let Err(error) = &begun {

@@ -6,6 +6,8 @@
 //!    takes the connection up and goes on reading.
 //! 3. Who comes back from a call and finds no connection has nothing more to do, and ends.
 //!
+//! A lane is looked at while it is in use: thousands of connections that are kept alive cost nothing.
+//!
 //! So what follows on the same connection (a ping, a cancellation, an answer) waits for two looks at most. The thread that looks sleeps while there is
 //! nothing to see.
 
@@ -28,8 +30,9 @@ pub(crate) trait Baton: Send + 'static {
     fn go_on(self: Box<Self>);
 }
 
-/// All lanes, and what looks at them.
+/// What looks at the lanes.
 pub(crate) struct Relay<T> {
+    /// Those in use, or out of use for a short time.
     lanes: Mutex<Vec<Weak<Lane<T>>>>,
     stack: usize,
     /// The system had no thread for the last connection that needed one.
@@ -51,6 +54,17 @@ struct State<T> {
     /// The last call that a look saw, and the last one for which a thread was started.
     seen: u64,
     relieved: u64,
+    /// It is among those that are looked at; and for how many looks there was nothing to see.
+    is_listed: bool,
+    quiet: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Call,
+    Nothing,
+    /// It is not listed any more.
+    Disused,
 }
 
 impl<T> Relay<T> {
@@ -74,17 +88,20 @@ impl<T: Baton> Relay<T> {
 
     /// A lane for the thread that asks.
     pub fn lane(&self) -> Arc<Lane<T>> {
-        let lane = Arc::new(Lane { state: Mutex::new(State { baton: None, call: 0, seen: 0, relieved: 0 }) });
-        lock(&self.lanes).push(Arc::downgrade(&lane));
-        lane
+        let state = State { baton: None, call: 0, seen: 0, relieved: 0, is_listed: false, quiet: 0 };
+        Arc::new(Lane { state: Mutex::new(state) })
     }
 
     /// Runs `work` on this thread. None when it took so long that another thread has taken over.
-    pub fn run(&self, lane: &Lane<T>, baton: Box<T>, work: impl FnOnce()) -> Option<Box<T>> {
+    pub fn run(&self, lane: &Arc<Lane<T>>, baton: Box<T>, work: impl FnOnce()) -> Option<Box<T>> {
         let mut state = lock(&lane.state);
         state.baton = Some(baton);
         state.call += 1;
+        let is_listed = std::mem::replace(&mut state.is_listed, true);
         drop(state);
+        if !is_listed {
+            lock(&self.lanes).push(Arc::downgrade(lane));
+        }
         // Either this sees that the relay sleeps, or the relay, which looks once more before it does, sees the baton.
         if self.is_asleep.load(Ordering::SeqCst) && self.is_asleep.swap(false, Ordering::SeqCst) {
             self.wake();
@@ -93,24 +110,34 @@ impl<T: Baton> Relay<T> {
         lock(&lane.state).baton.take()
     }
 
-    /// Looks at all lanes. True when there was a call.
+    /// Looks at the lanes in use. True when there was a call.
     fn look(&self) -> bool {
-        let mut lanes = lock(&self.lanes);
-        lanes.retain(|lane| lane.strong_count() > 0);
-        let all: Vec<_> = lanes.iter().filter_map(Weak::upgrade).collect();
-        drop(lanes);
-        all.iter().filter(|lane| self.look_at(lane)).count() > 0
+        // Who comes into use meanwhile is listed behind, and once: what is left out here has let go of its place before.
+        let mut listed = std::mem::take(&mut *lock(&self.lanes));
+        let mut has_call = false;
+        listed.retain(|lane| {
+            let seen = lane.upgrade().map_or(Seen::Disused, |lane| self.look_at(&lane));
+            has_call |= seen == Seen::Call;
+            seen != Seen::Disused
+        });
+        lock(&self.lanes).append(&mut listed);
+        has_call
     }
 
-    fn look_at(&self, lane: &Arc<Lane<T>>) -> bool {
+    fn look_at(&self, lane: &Arc<Lane<T>>) -> Seen {
         let mut state = lock(&lane.state);
         let call = state.call;
         if state.seen != call {
-            state.seen = call;
-            return true;
+            (state.seen, state.quiet) = (call, 0);
+            return Seen::Call;
         }
-        if state.baton.is_none() || state.relieved == call {
-            return false;
+        if state.baton.is_none() {
+            state.quiet += 1;
+            state.is_listed = state.quiet <= QUIET;
+            return if state.is_listed { Seen::Nothing } else { Seen::Disused };
+        }
+        if state.relieved == call {
+            return Seen::Nothing;
         }
         state.relieved = call;
         drop(state);
@@ -130,7 +157,7 @@ impl<T: Baton> Relay<T> {
                 }
             }
         }
-        true
+        Seen::Call
     }
 }
 
@@ -230,5 +257,22 @@ mod tests {
             thread::yield_now();
         }
         assert!(relay.run(&lane, Box::new(Runner(sender)), || went_on.recv_timeout(PATIENCE).unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_lane_is_looked_at_while_it_is_in_use() {
+        let (sender, went_on) = bounded(2);
+        let relay = Relay::new(64 << 10);
+        let lane = relay.lane();
+        for _ in 0..2 {
+            assert!(relay.run(&lane, Box::new(Runner(sender.clone())), || went_on.recv_timeout(PATIENCE).unwrap()).is_none());
+            // The list is empty during each look, and stays so when the lane is out of use.
+            let deadline = std::time::Instant::now() + PATIENCE;
+            while lock(&lane.state).is_listed {
+                assert!(std::time::Instant::now() < deadline, "it is looked at for ever");
+                thread::yield_now();
+            }
+        }
+        assert!(!relay.look() && lock(&relay.lanes).is_empty());
     }
 }

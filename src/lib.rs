@@ -19,6 +19,7 @@ mod child;
 #[cfg(feature = "run")]
 #[doc(hidden)]
 pub mod cli;
+mod clock;
 mod config;
 #[cfg(feature = "run")]
 mod connect;

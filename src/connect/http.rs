@@ -137,7 +137,8 @@ impl Http {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Failure::Useless(error.to_string())),
             // As many that speak TLS do.
             Err(error) if is_hang_up(&error) && !url.is_https && !self.is_known.load(Ordering::Relaxed) => {
-                Err(Failure::Broken(io::Error::new(error.kind(), "the server closed the connection without an answer: is it an https:// server?")))
+                let words = "the server closed the connection without an answer: is it an https:// server?";
+                Err(Failure::Broken(io::Error::new(error.kind(), words)))
             }
             Err(error) => Err(Failure::Broken(plain(error))),
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::support::{Program, Raw};
+use super::super::support::{Program, Raw, Received};
 use super::{INITIALIZE, connect, error, text};
 
 const OK: &str = r#"{"content":[{"type":"text","text":"ok"}]}"#;
@@ -324,30 +324,57 @@ fn messages_are_sent_to_no_other_server() {
     }
 }
 
-#[test]
-fn a_question_of_a_server_that_is_gone_is_withdrawn() {
-    let raw = Raw::start();
-    let mut client = connect(&raw.url("/sse"), &["--transport", "sse"]);
-    client.request("0", "initialize", INITIALIZE);
+/// An event that answers a request.
+fn answer(id: &Value, result: &str) -> String {
+    format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}\n\n")
+}
+
+/// Opens the stream that a client asked for, which is to POST to `path`, and takes the handshake, whoever begins it.
+fn greet_over_sse(raw: &Raw, path: &str) -> Received {
     let mut get = raw.get();
-    get.stream("retry: 10\nevent: endpoint\ndata: /one\n\n");
-    let answer = |id: &Value, result: &str| format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}\n\n");
-    raw.post().answer("202 Accepted", "", "");
-    get.raw(answer(&json!(0), r#"{"protocolVersion":"2024-11-05","capabilities":{}}"#));
-    client.answer("0");
-    client.line(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-    raw.post().answer("202 Accepted", "", "");
-    get.raw("data: {\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"roots/list\"}\n\n");
-    assert_eq!(client.message()["method"], "roots/list");
-    get.close();
-    let mut get = raw.get();
-    get.stream("event: endpoint\ndata: /two\n\n");
+    get.stream(&format!("retry: 10\nevent: endpoint\ndata: {path}\n\n"));
     let initialize = raw.post();
-    assert_eq!((initialize.path.as_str(), &initialize.json()["method"]), ("/two", &json!("initialize")));
+    assert_eq!((initialize.path.as_str(), &initialize.json()["method"]), (path, &json!("initialize")));
     let id = initialize.json()["id"].clone();
     initialize.answer("202 Accepted", "", "");
     get.raw(answer(&id, r#"{"protocolVersion":"2024-11-05","capabilities":{}}"#));
     assert_eq!(raw.post_and_accept()["method"], "notifications/initialized");
+    get
+}
+
+/// A client over HTTP+SSE, and its stream.
+fn client_over_sse(raw: &Raw) -> (Program, Received) {
+    let mut client = connect(&raw.url("/sse"), &["--transport", "sse"]);
+    client.request("0", "initialize", INITIALIZE);
+    client.line(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    let get = greet_over_sse(raw, "/one");
+    client.answer("0");
+    (client, get)
+}
+
+/// The end of the stream has arrived, and much before it is still to be read: what is said now is not sent to where nobody can answer.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_call_after_the_stream_was_cut_waits_for_the_next_one() {
+    let raw = Raw::start();
+    let (mut client, mut get) = client_over_sse(&raw);
+    get.raw(format!("data: {}\n\n", message("notifications/message")).repeat(500));
+    get.close();
+    client.request("7", "tools/call", CALL);
+    let mut get = greet_over_sse(&raw, "/two");
+    assert_eq!(raw.post_and_accept()["method"], "tools/call");
+    get.raw(answer(&json!(7), OK));
+    assert_eq!(text(&client.answer("7")), "ok");
+}
+
+#[test]
+fn a_question_of_a_server_that_is_gone_is_withdrawn() {
+    let raw = Raw::start();
+    let (mut client, mut get) = client_over_sse(&raw);
+    get.raw("data: {\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"roots/list\"}\n\n");
+    assert_eq!(client.message()["method"], "roots/list");
+    get.close();
+    let mut get = greet_over_sse(&raw, "/two");
     let withdrawn = client.message();
     assert_eq!((&withdrawn["method"], &withdrawn["params"]["requestId"]), (&json!("notifications/cancelled"), &json!(5)));
     client.line(r#"{"jsonrpc":"2.0","id":5,"result":{"roots":[]}}"#);

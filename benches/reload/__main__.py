@@ -77,8 +77,9 @@ class Case:
         self.wrong, self.drops = client.wrong_ids, client.drops
         self.broken = share([call for call in calls if broken[0] <= call.sent < broken[1]])
         self.old = sum(is_old(call, edits) for call in calls) if self.hold else 0
-        live = [one for one in edits if one["first"]]
-        self.new, self.never = [(one["first"] - one["before"]) * 1000 for one in live], len(edits) - len(live)
+        # The last one mends the source, which is quick where a server that cannot start is started again and again.
+        live = [one for one in edits[:-1] if one["first"]]
+        self.new, self.never = [(one["first"] - one["before"]) * 1000 for one in live], len(edits) - 1 - len(live)
         self.gaps = gaps(calls, live)
         self.own = own.times if own else []
 
@@ -279,9 +280,10 @@ def show_calls(cases):
     for case in cases:
         hold = ("10 s" if case.hold else "0") if case.front.is_ours else "none"
         old = str(case.old) if case.hold else "-"
-        rows.append([case.kind.name, TRANSPORTS[case.transport], case.tree(), hold, number(case.calls), number(case.failed), number(case.lost),
+        rows.append([case.front.name, case.kind.name, TRANSPORTS[case.transport], case.tree(), hold, number(case.calls), number(case.failed), number(case.lost),
                      number(case.wrong), number(case.drops), "%.0f %%" % (100 * case.broken), old])
-    table(["server", "transport", "files", "hold", "calls", "failed", "lost", "wrong ids", "drops", "answered while broken", "old answers"], rows, 4)
+    table(["front", "server", "transport", "files", "hold", "calls", "failed", "lost", "wrong ids", "drops", "answered while broken", "old answers"],
+          rows, 5)
 
 
 def show_times(cases, rate):

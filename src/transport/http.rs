@@ -68,7 +68,7 @@ impl Listener {
             idle: config.limits.idle_timeout,
         };
         let first = http1::Limits { idle: config.limits.head_deadline, ..limits.clone() };
-        let (monitor, relay) = (Monitor::new(), Relay::new(STACK));
+        let (monitor, relay) = (Monitor::new(), Relay::new("http", STACK));
         let shared = Arc::new(Shared { endpoints, limits, first, write_deadline: config.limits.write_deadline, monitor, relay });
         let connections = Connections::new(config.max_connections, config.limits.stray_stream);
         let is_stopping = Arc::new(AtomicBool::new(false));

@@ -100,6 +100,6 @@ fn lines_keep_the_order_in_which_each_sender_sent_them() {
 fn short_lines_to_a_client_that_does_not_read_end_its_session_too() {
     let (_unread, lines, ended) = lines(4, Duration::from_millis(50));
     let sender = Arc::clone(&lines);
-    thread::spawn(move || while sender.send(Message::notification("notifications/message", None)).is_ok() {});
+    spawn("sender", move || while sender.send(Message::notification("notifications/message", None)).is_ok() {}).unwrap();
     assert!(matches!(ended.recv_timeout(Duration::from_secs(20)), Ok(End::Broken(error)) if error.kind() == io::ErrorKind::TimedOut));
 }

@@ -110,3 +110,140 @@ impl<P: Read + AsFd> Reading<P> {
         self.attend();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use crossbeam_channel::{Receiver, Sender, bounded};
+
+    use super::super::output::Over;
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A child, and what is heard of it: the line, and the name of the thread that read it.
+    struct Stage {
+        child: UnixStream,
+        reading: Arc<Reading<UnixStream>>,
+        tell: Sender<(String, String)>,
+        heard: Receiver<(String, String)>,
+    }
+
+    impl Stage {
+        /// The child's own thread rests after each line that says so.
+        fn new() -> Stage {
+            let (child, pipe) = UnixStream::pair().unwrap();
+            let over = Arc::new(Over::new().unwrap());
+            let reading = Arc::new(Reading::new(Pieces::new(Output::new(pipe, &over), 100)));
+            let (tell, heard) = bounded(100);
+            let (theirs, telling) = (Arc::clone(&reading), tell.clone());
+            let run = move || {
+                let _over = over;
+                theirs.run(|piece| {
+                    if piece == Piece::Line("rest".to_owned()) {
+                        theirs.rest();
+                    }
+                    note(&telling, piece);
+                });
+            };
+            thread::Builder::new().name("own".to_owned()).spawn(run).unwrap();
+            Stage { child, reading, tell, heard }
+        }
+
+        fn says(&mut self, text: &str) {
+            self.child.write_all(text.as_bytes()).unwrap();
+        }
+
+        fn hears(&self, line: &str) -> String {
+            let (heard, by) = self.heard.recv_timeout(PATIENCE).unwrap();
+            assert_eq!(heard, line);
+            by
+        }
+
+        fn rests(&mut self) {
+            self.says("rest\n");
+            self.hears("rest");
+            self.wait_for(RESTS);
+        }
+
+        fn wait_for(&self, state: u8) {
+            let deadline = Instant::now() + PATIENCE;
+            while self.reading.state.load(Ordering::SeqCst) != state {
+                assert!(Instant::now() < deadline);
+                thread::yield_now();
+            }
+        }
+
+        fn leads(&self, lines: usize) {
+            let begun = self.heard.len();
+            self.reading.lead(|piece| note(&self.tell, piece), &mut || self.heard.len() >= begun + lines);
+        }
+    }
+
+    fn note(tell: &Sender<(String, String)>, piece: Piece) {
+        let Piece::Line(line) = piece else { return };
+        tell.send((line, thread::current().name().unwrap_or_default().to_owned())).unwrap();
+    }
+
+    #[test]
+    fn who_waits_reads_while_the_childs_own_thread_rests() {
+        let mut stage = Stage::new();
+        // A look may come between: then the child's own thread reads again.
+        let is_led = (0..200).any(|_| {
+            stage.rests();
+            stage.says("answer\n");
+            stage.leads(1);
+            stage.hears("answer") != "own"
+        });
+        assert!(is_led);
+    }
+
+    #[test]
+    fn without_a_leader_nothing_is_left_unread() {
+        let mut stage = Stage::new();
+        stage.rests();
+        stage.says("unasked\n");
+        assert_eq!(stage.hears("unasked"), "own");
+        stage.rests();
+        stage.reading.attend();
+        stage.says("attended\n");
+        assert_eq!(stage.hears("attended"), "own");
+        // Who is kept from reading says so, whoever it is that reads.
+        stage.leads(1);
+        stage.says("kept\n");
+        assert_eq!(stage.hears("kept"), "own");
+    }
+
+    #[test]
+    fn a_leader_leaves_after_a_while_and_what_it_has_of_a_line_stays() {
+        let mut stage = Stage::new();
+        stage.rests();
+        stage.says("ha");
+        // Nobody answers.
+        stage.leads(1);
+        stage.says("lf\n");
+        assert_eq!(stage.hears("half"), "own");
+        // Of two lines that come at once it reads both, or leaves the second one to be read at once.
+        stage.rests();
+        stage.says("one\ntwo\n");
+        stage.leads(1);
+        stage.hears("one");
+        stage.hears("two");
+    }
+
+    #[test]
+    fn the_end_is_seen_by_the_childs_own_thread() {
+        let mut stage = Stage::new();
+        stage.rests();
+        drop(std::mem::replace(&mut stage.child, UnixStream::pair().unwrap().0));
+        stage.leads(1);
+        let deadline = Instant::now() + PATIENCE;
+        while Arc::strong_count(&stage.reading) > 1 {
+            assert!(Instant::now() < deadline, "its thread ends");
+            thread::yield_now();
+        }
+    }
+}

@@ -43,7 +43,7 @@ impl Group {
 
 impl Core {
     /// The call that has just been sent, if its sender may read the answer.
-    fn led(&mut self, now: Instant) -> Option<(Arc<dyn Process>, u64)> {
+    pub(super) fn led(&mut self, now: Instant) -> Option<(Arc<dyn Process>, u64)> {
         let id = self.placed.take()?;
         let is_alone = self.waits.len() == 1;
         let Some(Wait::Call(call)) = self.waits.get_mut(&id) else { return None };

@@ -13,6 +13,8 @@ use serde_core::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::scan::first;
+
 pub(crate) use envelope::{Envelope, INNER, Unreadable, envelope};
 
 /// One JSON value as text: valid, on one line, otherwise byte for byte as it was written.
@@ -58,7 +60,7 @@ impl Json {
 
 impl From<Value> for Json {
     fn from(value: Value) -> Json {
-        Json(value.to_string().into())
+        Json(written(&value).into())
     }
 }
 
@@ -124,13 +126,10 @@ fn first_to_escape(bytes: &[u8]) -> Option<usize> {
     first(bytes, |byte| (byte < 0x20) | (byte == b'"') | (byte == b'\\'))
 }
 
-/// Where the first byte stands that `is` says yes to. The others are passed over in chunks, with a loop that compilers make vector instructions of: twenty
-/// times as fast as byte by byte, provided that it gathers bytes and no `bool`, and that `is` has no `&&` and `||`.
-#[inline]
-fn first(bytes: &[u8], is: impl Fn(u8) -> bool) -> Option<usize> {
-    let has_none = |chunk: &&[u8]| chunk.iter().fold(0, |found, byte| found | u8::from(is(*byte))) == 0;
-    let passed = bytes.chunks_exact(64).take_while(has_none).count() * 64;
-    bytes[passed..].iter().position(|byte| is(*byte)).map(|at| passed + at)
+/// `value` as text. (Its `Display` can write it in lines as well, which is a second writer in the program.)
+pub(crate) fn written(value: &Value) -> String {
+    // Only keys that are no strings cannot be written.
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// `text` as a JSON string.
@@ -172,6 +171,22 @@ pub(crate) fn span(whole: &str, part: &str) -> Range<usize> {
 pub(crate) fn members<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Option<[Option<&'a str>; N]> {
     let mut found = [None; N];
     sealed::find(text, &names, &mut found).then_some(found)
+}
+
+/// The members of the object `text`, which is known to be JSON: their names, and their texts; none when it is no object.
+pub(crate) fn entries(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
+    let mut found = Vec::new();
+    sealed::walk(text, |name, value| {
+        found.push((name, value));
+        true
+    })
+    .then_some(found)
+}
+
+/// The texts of the elements of the array `text`, which may be anything. Fails when it is no JSON, or no array.
+pub(crate) fn elements(text: &str) -> serde_json::Result<Vec<&str>> {
+    let elements: Vec<&RawValue> = serde_json::from_str(text)?;
+    Ok(elements.into_iter().map(RawValue::get).collect())
 }
 
 /// As [`members`], for names known only at run time.

@@ -47,9 +47,11 @@ mod reload;
 mod rpc_error;
 #[cfg(all(feature = "run", unix))]
 mod run;
+mod scan;
 mod serve;
 mod server;
 mod slots;
+mod threads;
 mod transport;
 mod version;
 #[cfg(feature = "run")]

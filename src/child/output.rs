@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::lock;
+use crate::scan::first;
 
 /// A longer line of stdout is dropped, and said so.
 pub(super) const MAX_LINE: usize = 64 << 20;
@@ -129,7 +130,7 @@ impl<P: Read> Pieces<P> {
                 Err(_) => return Ok(None),
                 Ok(available) => available,
             };
-            let end = available.iter().position(|&byte| byte == b'\n');
+            let end = first(available, |byte| byte == b'\n');
             let (part, is_last) = (&available[..end.unwrap_or(available.len())], available.is_empty());
             match &mut self.skipped {
                 Some(skipped) => *skipped += part.len(),

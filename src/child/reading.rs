@@ -149,7 +149,7 @@ mod tests {
                     note(&telling, piece);
                 });
             };
-            thread::Builder::new().name("own".to_owned()).spawn(run).unwrap();
+            crate::threads::start("own", run).unwrap();
             Stage { child, reading, tell, heard }
         }
 

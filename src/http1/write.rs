@@ -1,13 +1,12 @@
 //! Writing answers: each is one piece of memory, so that it goes out in one write.
 //!
-//! tiny_http writes the complete answers of a connection that stays open. What it cannot write is written here: it drops `Connection`,
-//! gives 204 a length, and cannot begin a stream. No text of the client's gets into a head: reason phrases come from a table, and a
-//! header whose value holds a control character is left out, since tiny_http would let it end the line.
+//! No text of the client's gets into a head: reason phrases come from a table, and a header whose value holds a control character is left out, since it
+//! could end the line.
 
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tiny_http::{HTTPVersion, Header, Method, Response, StatusCode};
+use tiny_http::{Header, Method, StatusCode};
 
 use super::head::{Head, Version, is_token};
 
@@ -66,12 +65,12 @@ impl Writer {
     }
 
     /// A whole answer. For HEAD the body is left out and its length told; 204 and 304 have no body.
-    pub(crate) fn complete(&self, status: u16, headers: Vec<Header>, body: &[u8]) -> io::Result<Vec<u8>> {
-        let mut out = self.before(status, headers, body.len())?;
+    pub(crate) fn complete(&self, status: u16, headers: &[Header], body: &[u8]) -> Vec<u8> {
+        let mut out = self.before(status, headers, body.len());
         if self.has_body(status) {
             out.extend_from_slice(body);
         }
-        Ok(out)
+        out
     }
 
     /// Whether a body goes out behind the head of a whole answer.
@@ -80,33 +79,14 @@ impl Writer {
     }
 
     /// The head of a whole answer whose body has `length` bytes.
-    pub(crate) fn before(&self, status: u16, mut headers: Vec<Header>, length: usize) -> io::Result<Vec<u8>> {
-        headers.retain(is_harmless);
-        let mut out = Vec::with_capacity(512);
-        if self.keep_alive && self.version == Version::Http11 && status != 204 {
-            headers.extend(Header::from_bytes("Server", SERVER));
-            // As for HEAD: the body would be copied, in small pieces.
-            Response::new(StatusCode(status), headers, io::empty(), Some(length), None).with_chunked_threshold(usize::MAX).raw_print(
-                &mut out,
-                HTTPVersion(1, 1),
-                &[],
-                true,
-                None,
-            )?;
-            return Ok(out);
-        }
-        let length = if status == 204 { Length::None } else { Length::Exactly(length) };
-        self.head(&mut out, status, &headers, length)?;
-        Ok(out)
+    pub(crate) fn before(&self, status: u16, headers: &[Header], length: usize) -> Vec<u8> {
+        self.head(status, headers, if status == 204 { Length::None } else { Length::Exactly(length) })
     }
 
     /// The head of a body without a known end: chunked in HTTP/1.1, ended by closing in 1.0. The parts follow through [`Writer::chunk`].
-    pub(crate) fn stream(&self, status: u16, mut headers: Vec<Header>) -> io::Result<Vec<u8>> {
-        headers.retain(is_harmless);
-        let mut out = Vec::with_capacity(512);
+    pub(crate) fn stream(&self, status: u16, headers: &[Header]) -> Vec<u8> {
         let writer = if self.version == Version::Http10 { self.close() } else { *self };
-        writer.head(&mut out, status, &headers, Length::Stream)?;
-        Ok(out)
+        writer.head(status, headers, Length::Stream)
     }
 
     /// Appends one part of a stream to `out`. In HTTP/1.1 the stream ends with [`LAST_CHUNK`].
@@ -124,25 +104,28 @@ impl Writer {
         Ok(())
     }
 
-    fn head(&self, out: &mut Vec<u8>, status: u16, headers: &[Header], length: Length) -> io::Result<()> {
-        let minor = if self.version == Version::Http10 { 0 } else { 1 };
-        let reason = StatusCode(status).default_reason_phrase();
-        write!(out, "HTTP/1.{minor} {status} {reason}\r\nServer: {SERVER}\r\nDate: {}\r\n", date(SystemTime::now()))?;
-        for header in headers {
-            write!(out, "{}: {}\r\n", header.field, header.value)?;
+    /// In pieces rather than formatted: it is written for every answer.
+    fn head(&self, status: u16, headers: &[Header], length: Length) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+        let version = if self.version == Version::Http10 { "HTTP/1.0 " } else { "HTTP/1.1 " };
+        push(&[version, &status.to_string(), " ", StatusCode(status).default_reason_phrase(), "\r\nServer: ", SERVER]);
+        push(&["\r\nDate: ", &date(SystemTime::now()), "\r\n"]);
+        for header in headers.iter().filter(|header| is_harmless(header)) {
+            push(&[header.field.as_str().as_str(), ": ", header.value.as_str(), "\r\n"]);
         }
         match length {
-            Length::Exactly(length) => write!(out, "Content-Length: {length}\r\n")?,
-            Length::Stream if self.version == Version::Http11 => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            Length::Exactly(length) => push(&["Content-Length: ", &length.to_string(), "\r\n"]),
+            Length::Stream if self.version == Version::Http11 => push(&["Transfer-Encoding: chunked\r\n"]),
             Length::None | Length::Stream => {}
         }
         match (self.keep_alive, self.version) {
-            (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
-            (true, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+            (false, _) => push(&["Connection: close\r\n"]),
+            (true, Version::Http10) => push(&["Connection: keep-alive\r\n"]),
             (true, Version::Http11) => {}
         }
-        out.extend_from_slice(b"\r\n");
-        Ok(())
+        push(&["\r\n"]);
+        out
     }
 }
 
@@ -160,26 +143,40 @@ fn is_harmless(header: &Header) -> bool {
 /// The date as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn date(time: SystemTime) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    // The year begins in March here, so that its leap day is its last.
+    const MONTHS: [&str; 12] = ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
     // A clock set before 1970 is not worth an error.
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let leap = |year: u64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    // Skip whole cycles of 400 years, then years, then months: a short walk that is plain to check.
-    let (mut year, mut day) = (1970 + days / 146_097 * 400, days % 146_097);
-    while day >= 365 + u64::from(leap(year)) {
-        day -= 365 + u64::from(leap(year));
-        year += 1;
+    // Days since March of the year 0, in cycles of 400 years.
+    let (cycles, day) = ((days + 719_468) / 146_097, (days + 719_468) % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    // Five months from March on have 153 days, always.
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let year = cycles * 400 + year + u64::from(month >= 10);
+    let mut out = String::with_capacity(29);
+    out.push_str(DAYS[(days % 7) as usize]);
+    out.push_str(", ");
+    push_two_digits(&mut out, day);
+    out.push(' ');
+    out.push_str(MONTHS[month as usize]);
+    out.push(' ');
+    push_two_digits(&mut out, year / 100);
+    push_two_digits(&mut out, year % 100);
+    for (before, number) in [(' ', second / 3600), (':', second / 60 % 60), (':', second % 60)] {
+        out.push(before);
+        push_two_digits(&mut out, number);
     }
-    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 0;
-    while day >= lengths[month] {
-        day -= lengths[month];
-        month += 1;
+    out.push_str(" GMT");
+    out
+}
+
+fn push_two_digits(out: &mut String, number: u64) {
+    for digit in [number / 10 % 10, number % 10] {
+        out.push(char::from(b'0' + digit as u8));
     }
-    let weekday = DAYS[(days % 7) as usize];
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{weekday}, {:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT", day + 1, MONTHS[month])
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Mounting the endpoints into somebody's own `tiny_http::Server`.
 
 use std::io::{self, Read};
-use std::thread;
 
 use tiny_http::{Header, Request, Response};
 
 use crate::http1::{LAST_CHUNK, TOO_LARGE, Version, Writer};
+use crate::threads;
 use crate::transport::endpoints::Endpoints;
 use crate::transport::reply::{EventBody, Full, Reply};
 
@@ -67,8 +67,7 @@ fn stream(request: Request, body: EventBody) -> io::Result<()> {
     let headers: Vec<Header> = body.headers().to_vec();
     let mut output = request.into_writer();
     let copy = move || {
-        let copied = writer.stream(200, headers).and_then(|head| {
-            output.write_all(&head)?;
+        let copied = output.write_all(&writer.stream(200, &headers)).and_then(|()| {
             output.flush()?;
             body.write_to(&mut Chunks { output: &mut *output, writer })?;
             if !is_old {
@@ -80,7 +79,7 @@ fn stream(request: Request, body: EventBody) -> io::Result<()> {
             log::debug!("a client left its stream: {error}");
         }
     };
-    thread::Builder::new().name("mounted-stream".to_owned()).spawn(copy).map(drop)
+    threads::start("mounted-stream", copy).map(drop)
 }
 
 /// Frames what is written as chunks.

@@ -15,6 +15,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crate::connection::Job;
+use crate::threads;
 
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(4);
@@ -96,7 +97,7 @@ impl<T: Baton> Relay<T> {
         let (is_short, is_asleep) = (AtomicBool::new(false), AtomicBool::new(false));
         let relay = Arc::new(Relay { name, lanes: Mutex::default(), stack, is_short, is_asleep, looker: OnceLock::new() });
         let looked_after = Arc::downgrade(&relay);
-        match thread::Builder::new().name(format!("{name}-relay")).spawn(move || run(&looked_after)) {
+        match threads::start(&format!("{name}-relay"), move || run(&looked_after)) {
             Ok(handle) => drop(relay.looker.set(handle.thread().clone())),
             Err(error) => log::error!("cannot start the thread that relieves busy connections: {error}"),
         }
@@ -151,7 +152,7 @@ impl<T: Baton> Relay<T> {
                 baton.go_on();
             }
         };
-        match thread::Builder::new().name(self.name.to_owned()).stack_size(self.stack).spawn(relieve) {
+        match threads::start_small(self.name, self.stack, relieve) {
             Ok(_) => self.is_short.store(false, Ordering::Relaxed),
             Err(error) => {
                 // The next look tries again.

@@ -5,7 +5,6 @@ mod lines;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -17,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::line::{self, Line};
 use crate::message::{Malformed, Message};
 use crate::rpc_error::RpcError;
+use crate::threads;
 use crate::transport::incoming;
 use crate::transport::relay::{Baton, Lane, Pace, Relay};
 use crate::workers::{self, Workers};
@@ -234,7 +234,7 @@ pub(crate) fn may_have_client() -> bool {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
-    thread::Builder::new().name(name.to_owned()).spawn(work).map(drop).map_err(|error| Error::io("cannot start a thread", error))
+    threads::start(name, work).map(drop).map_err(|error| Error::io("cannot start a thread", error))
 }
 
 #[cfg(unix)]

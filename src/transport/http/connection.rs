@@ -3,12 +3,13 @@
 use std::io::{self, IoSlice, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Once};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Shared;
 use crate::connection::Job;
 use crate::http1::{self, CONTINUE, Framing, Head, Reader, Refusal, Socket, Writer, linger};
+use crate::threads;
 use crate::transport::connections::{Phase, Place};
 use crate::transport::endpoints::{self, Exchange};
 use crate::transport::monitor::Watch;
@@ -180,7 +181,7 @@ impl Connection {
 
     fn write(&self, writer: Writer, full: Full) -> io::Result<()> {
         let status = full.status.0;
-        let head = writer.before(status, full.headers, full.body.len())?;
+        let head = writer.before(status, &full.headers, full.body.len());
         let body = if writer.has_body(status) { &*full.body } else { &[] };
         let deadline = Instant::now() + self.shared.write_deadline;
         write_all(self.socket.stream(), &mut [IoSlice::new(&head), IoSlice::new(body)], deadline)
@@ -189,9 +190,8 @@ impl Connection {
     fn stream(&mut self, writer: Writer, body: EventBody) {
         self.place.set_stream(body.feed().stream(), body.is_used());
         let writer = writer.close();
-        let begun = writer
-            .stream(200, body.headers().to_vec())
-            .and_then(|head| write_all(self.socket.stream(), &mut [IoSlice::new(&head)], Instant::now() + self.shared.write_deadline));
+        let head = writer.stream(200, body.headers());
+        let begun = write_all(self.socket.stream(), &mut [IoSlice::new(&head)], Instant::now() + self.shared.write_deadline);
         if begun.is_ok() {
             body.feed().attach(Arc::clone(self.socket.stream()), writer.is_chunked());
             if body.feed().run() {
@@ -230,7 +230,7 @@ impl Connection {
 
 /// Begins an event stream, and writes it in a thread of its own while the connection's is busy with the handler.
 fn write_beside(socket: Arc<TcpStream>, writer: Writer, body: EventBody, patience: Duration) -> io::Result<JoinHandle<()>> {
-    let head = writer.stream(200, body.headers().to_vec())?;
+    let head = writer.stream(200, body.headers());
     write_all(&socket, &mut [IoSlice::new(&head)], Instant::now() + patience)?;
     body.feed().attach(Arc::clone(&socket), writer.is_chunked());
     let write = move || {
@@ -238,5 +238,5 @@ fn write_beside(socket: Arc<TcpStream>, writer: Writer, body: EventBody, patienc
         // The client is to see the end at once, though the handler may go on. What cannot be shut down is shut already.
         drop(socket.shutdown(std::net::Shutdown::Write));
     };
-    thread::Builder::new().name("http-stream".to_owned()).stack_size(SMALL_STACK).spawn(write)
+    threads::start_small("http-stream", SMALL_STACK, write)
 }

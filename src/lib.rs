@@ -43,6 +43,8 @@ mod identity;
 mod json;
 mod line;
 mod message;
+#[cfg(test)]
+mod random;
 #[cfg(feature = "run")]
 mod reload;
 mod rpc_error;

@@ -2,24 +2,24 @@
 
 mod lines;
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
+use self::lines::Lines;
 use crate::config::Limits;
-use crate::connection::{Back, Client, Link, Outlet};
+use crate::connection::{Back, Client, Job, Link, Outlet};
 use crate::error::{Error, Result};
 use crate::line::{self, Line};
 use crate::message::{Malformed, Message};
 use crate::rpc_error::RpcError;
 use crate::threads;
 use crate::transport::incoming;
-use crate::workers::Workers;
-use lines::Lines;
+use crate::transport::relay::{Baton, Lane, Pace, Relay};
+use crate::workers::{self, Workers};
 
 /// Calls that are still running when the client has closed stdin get this long; clients send SIGTERM after two seconds.
 const AFTER_EOF: Duration = Duration::from_secs(1);
@@ -59,13 +59,21 @@ impl Stdio {
         let (input, output) = take_descriptors().map_err(|error| Error::io("cannot take over stdin and stdout", error))?;
         let (end, ended) = bounded(2);
         let lines = Lines::start(output, limits, end.clone())?;
-        let reader = Reader { back, lines: Arc::clone(&lines), workers, limit: limits.max_line, begin, told: Cell::new(false) };
-        spawn("stdin", move || {
-            let outcome = reader.run(input);
-            if let Some(outcome) = outcome {
-                drop(end.try_send(outcome));
-            }
-        })?;
+        let reader = Box::new(Reader {
+            input: BufReader::with_capacity(64 * 1024, input),
+            lines: Arc::clone(&lines),
+            outlet: Arc::clone(&lines) as Arc<dyn Outlet>,
+            back,
+            link: None,
+            workers,
+            relay: None,
+            pace: Pace::default(),
+            limit: limits.max_line,
+            begin,
+            was_told: false,
+            end,
+        });
+        spawn("stdin", move || reader.read())?;
         Ok((Stdio { lines }, ended))
     }
 
@@ -80,88 +88,111 @@ impl Stdio {
     }
 }
 
+/// The client's lines, in the thread that reads them.
 struct Reader {
-    back: Arc<dyn Back>,
+    input: BufReader<File>,
     lines: Arc<Lines>,
+    /// The same, as what the back knows it as.
+    outlet: Arc<dyn Outlet>,
+    back: Arc<dyn Back>,
+    link: Option<Arc<dyn Link>>,
     workers: Workers,
+    /// There from the first call on that this thread runs.
+    relay: Option<Arc<Relay<Reader>>>,
+    pace: Pace,
     limit: usize,
     begin: Begin,
     /// Whoever reads the log was told that stdin carries something else; once is enough.
-    told: Cell<bool>,
+    was_told: bool,
+    end: Sender<End>,
+}
+
+impl Baton for Reader {
+    fn go_on(self: Box<Self>) {
+        self.read();
+    }
 }
 
 impl Reader {
-    /// Reads to the end. None when there never was a session.
-    fn run(&self, input: File) -> Option<End> {
-        let outlet: Arc<dyn Outlet> = Arc::clone(&self.lines) as Arc<dyn Outlet>;
-        let mut link: Option<Arc<dyn Link>> = None;
-        if self.begin == Begin::AtOnce {
-            link = self.open(&outlet);
+    /// Reads to the end, or until another thread has taken over.
+    fn read(mut self: Box<Self>) {
+        if self.begin == Begin::AtOnce && self.link.is_none() {
+            self.link = self.open();
         }
-        let mut input = BufReader::with_capacity(64 * 1024, input);
+        let mut lane = None;
         let end = loop {
-            let text = match line::read(&mut input, self.limit) {
+            match line::read(&mut self.input, self.limit) {
                 Ok(None) => break End::Eof,
                 Err(error) => break End::Broken(error),
-                Ok(Some(Line::Text(text))) if text.trim_ascii().is_empty() => continue,
-                Ok(Some(Line::Text(text))) => text,
                 Ok(Some(Line::TooLong)) => {
-                    self.refuse(link.as_deref(), RpcError::invalid_request(format_args!("a line has at most {} bytes", self.limit)));
-                    continue;
+                    self.refuse(RpcError::invalid_request(format_args!("a line has at most {} bytes", self.limit)));
                 }
-                Ok(Some(Line::NotText)) => {
-                    self.refuse(link.as_deref(), RpcError::parse_error("the line is not UTF-8"));
-                    continue;
+                Ok(Some(Line::NotText)) => self.refuse(RpcError::parse_error("the line is not UTF-8")),
+                Ok(Some(Line::Text(text))) if text.trim_ascii().is_empty() => {}
+                Ok(Some(Line::Text(text))) => {
+                    let jobs = self.deliver(text);
+                    match self.run(jobs, &mut lane) {
+                        Some(reader) => self = reader,
+                        None => return,
+                    }
                 }
-            };
-            if link.is_none() {
-                if Message::parse(text.clone()).is_err() {
-                    log::debug!("stdin carries something that is no message: ignored");
-                    continue;
-                }
-                link = self.open(&outlet);
-            }
-            if let Some(link) = &link {
-                self.deliver(&**link, &outlet, text);
             }
         };
-        let link = link?;
+        // Without a session there never was a client.
+        let Some(link) = &self.link else { return };
         // Calls that are not done by then are told so, which a client that does not read must not hold up either.
         self.lines.end_by(Instant::now() + AFTER_EOF + LAST_WORDS);
         self.back.drain(AFTER_EOF);
         link.close();
-        Some(end)
+        drop(self.end.try_send(end));
     }
 
-    fn open(&self, outlet: &Arc<dyn Outlet>) -> Option<Arc<dyn Link>> {
-        let client = Client { id: "stdio".to_owned(), outlet: Arc::clone(outlet), version: None, may_be_stateless: true };
+    /// Runs what a line led to. A single call runs on this thread, unless it is likely to take long, or more has come meanwhile.
+    fn run(mut self: Box<Self>, mut jobs: Vec<Job>, lane: &mut Option<Arc<Lane<Reader>>>) -> Option<Box<Self>> {
+        let Some(last) = jobs.pop() else { return Some(self) };
+        if jobs.is_empty() && self.input.buffer().is_empty() && self.pace.is_quick() {
+            let relay = Arc::clone(self.relay.get_or_insert_with(|| Relay::new("stdin", workers::STACK)));
+            let last = self.pace.timed(last);
+            return relay.run(lane.get_or_insert_with(|| relay.lane()), self, last);
+        }
+        jobs.into_iter().for_each(|job| self.workers.run(job));
+        self.workers.run(self.pace.timed(last));
+        Some(self)
+    }
+
+    fn open(&self) -> Option<Arc<dyn Link>> {
+        let client = Client { id: "stdio".to_owned(), outlet: Arc::clone(&self.outlet), version: None, may_be_stateless: true };
         self.back.open(client).map_err(|error| log::error!("cannot serve stdio: {error}")).ok()
     }
 
-    fn deliver(&self, link: &dyn Link, outlet: &Arc<dyn Outlet>, text: String) {
-        match incoming::read(text.into_bytes(), link, outlet) {
-            Ok(messages) => {
-                for job in messages.into_iter().filter_map(|message| link.deliver(message, outlet)) {
-                    self.workers.run(job);
-                }
+    fn deliver(&mut self, text: String) -> Vec<Job> {
+        if self.link.is_none() {
+            if Message::parse(text.clone()).is_err() {
+                log::debug!("stdin carries something that is no message: ignored");
+                return Vec::new();
             }
+            self.link = self.open();
+        }
+        let Some(link) = &self.link else { return Vec::new() };
+        match incoming::read_text(text, &**link, &self.outlet) {
+            Ok(messages) => messages.into_iter().filter_map(|message| link.deliver(message, &self.outlet)).collect(),
             Err(Malformed { id, error }) => {
-                if !self.told.replace(true) {
+                if !std::mem::replace(&mut self.was_told, true) {
                     log::warn!(
                         "stdin carries no message of MCP: {}; JSON is expected, one message a line, and HTTP only with --http",
                         error.message()
                     );
                 }
-                let answer = incoming::answer(&Malformed { id, error }, link.version());
-                drop(outlet.offer(answer));
+                drop(self.outlet.offer(incoming::answer(&Malformed { id, error }, link.version())));
+                Vec::new()
             }
         }
     }
 
     /// Answers a line that could not be read, once there is a session.
-    fn refuse(&self, link: Option<&dyn Link>, error: RpcError) {
-        if let Some(link) = link {
-            drop(self.lines.offer(incoming::answer(&Malformed { id: None, error }, link.version())));
+    fn refuse(&self, error: RpcError) {
+        if let Some(link) = &self.link {
+            drop(self.outlet.offer(incoming::answer(&Malformed { id: None, error }, link.version())));
         }
     }
 }

@@ -19,6 +19,7 @@ mod child;
 #[cfg(feature = "run")]
 #[doc(hidden)]
 pub mod cli;
+mod clock;
 mod config;
 #[cfg(feature = "run")]
 mod connect;
@@ -49,6 +50,7 @@ mod reload;
 mod rpc_error;
 #[cfg(all(feature = "run", unix))]
 mod run;
+mod scan;
 mod serve;
 mod server;
 mod slots;

@@ -125,3 +125,12 @@ fn batches_are_taken_apart() {
     assert!(Incoming::parse("[]".to_owned()).is_err());
     assert_eq!(Incoming::parse("[1".to_owned()).err().unwrap().error.code(), -32700);
 }
+
+#[test]
+fn an_answer_put_around_its_result_is_the_one_that_is_written() {
+    for (id, result) in [("1", "{}"), ("\"a\\\"b\"", "{\"content\":[]}"), ("-123456789012345678901234567890", "null")] {
+        let answer = Message::answer(id, crate::json::Json::trusted(result));
+        assert_eq!(answer, Message::result(id, result));
+        assert_eq!((answer.id(), answer.letter()), (id, Some(result)));
+    }
+}

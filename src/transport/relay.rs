@@ -12,8 +12,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::connection::Job;
 use crate::threads;
 
 /// The pause between two looks.
@@ -22,14 +23,45 @@ const LOOK: Duration = Duration::from_millis(4);
 /// After so many looks without anything to see the relay sleeps until it is woken.
 const QUIET: u32 = 64;
 
+/// A call that took less is quick: waking another thread for it would take a good part of that.
+const QUICK: Duration = Duration::from_millis(1);
+
 /// What can be handed from thread to thread.
 pub(crate) trait Baton: Send + 'static {
     /// Goes on in a thread of its own.
     fn go_on(self: Box<Self>);
 }
 
+/// Whether the last call of a connection was quick. The next one is likely to be as the last one was.
+#[derive(Clone)]
+pub(crate) struct Pace(Arc<AtomicBool>);
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace(Arc::new(AtomicBool::new(true)))
+    }
+}
+
+impl Pace {
+    pub fn is_quick(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The job, which from then on says how it was.
+    pub fn timed(&self, job: Job) -> Job {
+        let pace = self.clone();
+        Box::new(move || {
+            let began = Instant::now();
+            job();
+            pace.0.store(began.elapsed() < QUICK, Ordering::Relaxed);
+        })
+    }
+}
+
 /// All lanes, and what looks at them.
 pub(crate) struct Relay<T> {
+    /// Of the threads that take over.
+    name: &'static str,
     lanes: Mutex<Vec<Weak<Lane<T>>>>,
     stack: usize,
     /// The system had no thread for the last connection that needed one.
@@ -60,12 +92,12 @@ impl<T> Relay<T> {
 }
 
 impl<T: Baton> Relay<T> {
-    /// Starts the thread that looks. Threads that take over get `stack` bytes of stack.
-    pub fn new(stack: usize) -> Arc<Relay<T>> {
+    /// Starts the thread that looks. Threads that take over get this name, and `stack` bytes of stack.
+    pub fn new(name: &'static str, stack: usize) -> Arc<Relay<T>> {
         let (is_short, is_asleep) = (AtomicBool::new(false), AtomicBool::new(false));
-        let relay = Arc::new(Relay { lanes: Mutex::default(), stack, is_short, is_asleep, looker: OnceLock::new() });
+        let relay = Arc::new(Relay { name, lanes: Mutex::default(), stack, is_short, is_asleep, looker: OnceLock::new() });
         let looked_after = Arc::downgrade(&relay);
-        match threads::start("http-relay", move || run(&looked_after)) {
+        match threads::start(&format!("{name}-relay"), move || run(&looked_after)) {
             Ok(handle) => drop(relay.looker.set(handle.thread().clone())),
             Err(error) => log::error!("cannot start the thread that relieves busy connections: {error}"),
         }
@@ -120,7 +152,7 @@ impl<T: Baton> Relay<T> {
                 baton.go_on();
             }
         };
-        match threads::start_small("http", self.stack, relieve) {
+        match threads::start_small(self.name, self.stack, relieve) {
             Ok(_) => self.is_short.store(false, Ordering::Relaxed),
             Err(error) => {
                 // The next look tries again.
@@ -191,7 +223,7 @@ mod tests {
     #[test]
     fn a_quick_call_keeps_its_thread() {
         let (sender, went_on) = bounded(1);
-        let relay = Relay::new(64 << 10);
+        let relay = Relay::new("test", 64 << 10);
         let lane = relay.lane();
         let mut runner = Some(Box::new(Runner(sender)));
         for _ in 0..1000 {
@@ -211,7 +243,7 @@ mod tests {
     #[test]
     fn a_call_that_takes_long_is_relieved_once() {
         let (sender, went_on) = bounded(2);
-        let relay = Relay::new(64 << 10);
+        let relay = Relay::new("test", 64 << 10);
         let (first, second) = (relay.lane(), relay.lane());
         let wait = |went_on: &Receiver<()>| went_on.recv_timeout(PATIENCE).unwrap();
         assert!(relay.run(&first, Box::new(Runner(sender.clone())), || wait(&went_on)).is_none());
@@ -222,7 +254,7 @@ mod tests {
     #[test]
     fn a_relay_that_sleeps_is_woken() {
         let (sender, went_on) = bounded(1);
-        let relay = Relay::new(64 << 10);
+        let relay = Relay::new("test", 64 << 10);
         let lane = relay.lane();
         let deadline = std::time::Instant::now() + PATIENCE;
         while !relay.is_asleep.load(Ordering::SeqCst) {

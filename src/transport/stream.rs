@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use crate::clock;
 use crate::connection::{Gone, Outlet};
 use crate::event;
 use crate::message::{Kind, Message};
 use crate::transport::wire::{self, Item, Wire, is_left};
 
-/// Room in the queue for the signals that are no messages.
-const SIGNALS: usize = 4;
+/// Room in the queue for the signals and comments that are no messages.
+const SIGNALS: usize = 6;
 
 /// What bounds a stream. Half of the room is for senders that can wait, the other half for those that cannot: a client that reads as well as it can is
 /// not dropped because a handler fills its queue just when it pings.
@@ -119,6 +120,27 @@ impl EventStream {
         self.signal();
     }
 
+    /// The client will send no more. If nobody is there, its system refuses the comment that this writes. What is under way already may have arrived
+    /// before, so the comment goes behind it; where there is no room for it, much is still to be written.
+    pub fn probe(&self) {
+        let comment = Item::Event { before: event::KEEP_ALIVE.to_owned(), message: None };
+        let mut load = self.lock();
+        if load.is_gone || load.is_finished {
+            return;
+        }
+        if let Some(wire) = (load.count == 0).then(|| self.free_wire()).flatten() {
+            drop(load);
+            // A comment that cannot be written has ended the stream.
+            drop(self.write_past_queue(wire, &comment, Patience::None));
+            return;
+        }
+        let size = comment.len();
+        if self.queue.try_send(Box::new(Queued { item: comment, patience: Patience::UntilRoom })).is_ok() {
+            load.count += 1;
+            load.bytes += size;
+        }
+    }
+
     /// Whether it goes on, as far as can be seen from here.
     pub fn is_open(&self) -> bool {
         let load = self.lock();
@@ -146,7 +168,7 @@ impl EventStream {
             }
             return self.enqueue(&mut load, item, patience);
         }
-        let deadline = Instant::now() + self.bounds.write_deadline;
+        let deadline = clock::from_now(self.bounds.write_deadline);
         while load.count > 0 && (load.count >= count || load.bytes + size > bytes) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

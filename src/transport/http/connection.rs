@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Shared;
+use crate::clock;
 use crate::connection::Job;
 use crate::http1::{self, CONTINUE, Framing, Head, Reader, Refusal, Socket, Writer, linger};
 use crate::threads;
@@ -153,8 +154,8 @@ impl Connection {
         }
         match jobs.pop() {
             Some(job) if jobs.is_empty() => {
-                let (socket, patience) = (Arc::clone(self.socket.stream()), self.shared.write_deadline);
-                response.run(job, Box::new(move |body| write_beside(socket, writer.close(), body, patience)))
+                let (shared, socket) = (Arc::clone(&self.shared), Arc::clone(self.socket.stream()));
+                response.run(job, Box::new(move |body| write_beside(shared, socket, writer.close(), body)))
             }
             last => {
                 jobs.into_iter().chain(last).for_each(|job| self.shared.endpoints.run(job));
@@ -183,7 +184,7 @@ impl Connection {
         let status = full.status.0;
         let head = writer.before(status, &full.headers, full.body.len());
         let body = if writer.has_body(status) { &*full.body } else { &[] };
-        let deadline = Instant::now() + self.shared.write_deadline;
+        let deadline = clock::from_now(self.shared.write_deadline);
         write_all(self.socket.stream(), &mut [IoSlice::new(&head), IoSlice::new(body)], deadline)
     }
 
@@ -191,9 +192,10 @@ impl Connection {
         self.place.set_stream(body.feed().stream(), body.is_used());
         let writer = writer.close();
         let head = writer.stream(200, body.headers());
-        let begun = write_all(self.socket.stream(), &mut [IoSlice::new(&head)], Instant::now() + self.shared.write_deadline);
+        let begun = write_all(self.socket.stream(), &mut [IoSlice::new(&head)], clock::from_now(self.shared.write_deadline));
         if begun.is_ok() {
             body.feed().attach(Arc::clone(self.socket.stream()), writer.is_chunked());
+            let _watched = self.shared.hangups.watch(body.feed().stream(), self.socket.stream());
             if body.feed().run() {
                 drop(body);
                 self.close(false);
@@ -229,11 +231,12 @@ impl Connection {
 }
 
 /// Begins an event stream, and writes it in a thread of its own while the connection's is busy with the handler.
-fn write_beside(socket: Arc<TcpStream>, writer: Writer, body: EventBody, patience: Duration) -> io::Result<JoinHandle<()>> {
+fn write_beside(shared: Arc<Shared>, socket: Arc<TcpStream>, writer: Writer, body: EventBody) -> io::Result<JoinHandle<()>> {
     let head = writer.stream(200, body.headers());
-    write_all(&socket, &mut [IoSlice::new(&head)], Instant::now() + patience)?;
+    write_all(&socket, &mut [IoSlice::new(&head)], clock::from_now(shared.write_deadline))?;
     body.feed().attach(Arc::clone(&socket), writer.is_chunked());
     let write = move || {
+        let _watched = shared.hangups.watch(body.feed().stream(), &socket);
         body.feed().run();
         // The client is to see the end at once, though the handler may go on. What cannot be shut down is shut already.
         drop(socket.shutdown(std::net::Shutdown::Write));

@@ -1,9 +1,9 @@
 //! One connection: requests in, answers out, in the thread that reads from it.
 
 use std::io::{self, IoSlice, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,10 @@ use crate::transport::relay::{Baton, Lane, Relay};
 use crate::transport::reply::{EventBody, Full, Reply};
 use crate::transport::streamable::response::{Ended, Response};
 use crate::transport::wire::write_all;
+
+/// A thread that waits for hours, then tells a handler that its client has gone. Less than a quarter of [`STACK`](super::STACK): glibc keeps the stacks of
+/// threads that ended, with the pages they had touched, for those that ask for a quarter or more.
+const STREAM_STACK: usize = 480 << 10;
 
 /// A thread that only copies bytes.
 const SMALL_STACK: usize = 128 << 10;
@@ -40,6 +44,23 @@ pub(super) struct Connection {
     had_request: bool,
     /// Whether the last call was short. The next one is likely to be as the last one was.
     is_short: Arc<AtomicBool>,
+}
+
+/// What comes behind a request.
+enum After {
+    /// The next one, once these calls are on their way.
+    Jobs(Vec<Job>),
+    /// An event stream, for the rest of the connection.
+    Stream(Writer, EventBody),
+    /// Nothing.
+    End,
+}
+
+/// A stream that has begun, and what ends with it, in this order.
+struct Carried {
+    body: EventBody,
+    socket: Arc<TcpStream>,
+    _place: Place,
 }
 
 impl Baton for Connection {
@@ -69,7 +90,12 @@ impl Connection {
     pub fn serve(mut self: Box<Self>) {
         let shared = Arc::clone(&self.shared);
         let mut lane = None;
-        while let Some(jobs) = self.exchange() {
+        loop {
+            let jobs = match self.exchange() {
+                After::Jobs(jobs) => jobs,
+                After::Stream(writer, body) => return self.stream(writer, body),
+                After::End => return,
+            };
             match self.run(jobs, &shared.relay, &mut lane) {
                 Some(connection) => self = connection,
                 None => return,
@@ -102,8 +128,8 @@ impl Connection {
         Some(self)
     }
 
-    /// Takes one request and answers it. The jobs are what is still to be run; none when the connection is over.
-    fn exchange(&mut self) -> Option<Vec<Job>> {
+    /// Takes one request and answers it.
+    fn exchange(&mut self) -> After {
         let shared = Arc::clone(&self.shared);
         let limits = if self.had_request { &shared.limits } else { &shared.first };
         let head = match self.reader.head(&mut self.socket, limits) {
@@ -133,27 +159,23 @@ impl Connection {
                     // It ends with its writer, who has the socket as well.
                     stream.map(|stream| stream.join());
                     self.close(false);
-                    return None;
+                    return After::End;
                 }
             },
         };
         let full = match reply {
             Reply::Full(full) => full,
-            Reply::Stream(body) => {
-                self.reader = Reader::new();
-                self.stream(writer, body);
-                return None;
-            }
+            Reply::Stream(body) => return After::Stream(writer.close(), body),
         };
         let is_written = self.write(writer, full).is_ok();
         if is_written && writer.keeps_alive() {
-            return Some(jobs);
+            return After::Jobs(jobs);
         }
         jobs.into_iter().for_each(|job| shared.endpoints.run(job));
         if is_written {
             self.close(!matches!(head.framing, Framing::None | Framing::Length(0)));
         }
-        None
+        After::End
     }
 
     /// Runs the call that a response waits for on this thread; if there are several, or it has to wait for its turn, others run them.
@@ -197,23 +219,19 @@ impl Connection {
         write_all(self.socket.stream(), &mut [IoSlice::new(&head), IoSlice::new(body)], deadline)
     }
 
-    fn stream(&mut self, writer: Writer, body: EventBody) {
-        self.place.set_stream(body.feed().stream(), body.is_used());
-        let writer = writer.close();
-        let begun = writer
-            .stream(200, body.headers().to_vec())
-            .and_then(|head| write_all(self.socket.stream(), &mut [IoSlice::new(&head)], Instant::now() + self.shared.write_deadline));
-        if begun.is_ok() {
-            body.feed().attach(Arc::clone(self.socket.stream()), writer.is_chunked());
-            if body.feed().run() {
-                drop(body);
-                self.close(false);
-            }
+    /// Begins a stream, and leaves it to a thread of its own.
+    fn stream(self: Box<Self>, writer: Writer, mut body: EventBody) {
+        let Connection { place, socket, .. } = *self;
+        place.set_stream(body.feed().stream(), body.is_used());
+        let head = writer.stream(200, body.take_headers());
+        let carried = Carried { body, socket: Arc::clone(socket.stream()), _place: place };
+        if head.and_then(|head| carried.body.feed().begin(&carried.socket, writer.is_chunked(), head)).is_ok() {
+            carry(carried);
         }
     }
 
     /// Answers what is no request, or is too much, as the last thing on its connection.
-    fn refuse(&mut self, refusal: Refusal) -> Option<Vec<Job>> {
+    fn refuse(&mut self, refusal: Refusal) -> After {
         if let Refusal::Bad { why: why @ http1::IS_TLS, .. } = refusal {
             // Once: whoever looks here has a client that only says that its handshake failed.
             static TOLD: Once = Once::new();
@@ -222,14 +240,14 @@ impl Connection {
         if refusal.status().is_some() && self.write(Writer::closing(), endpoints::refused(refusal)).is_ok() {
             self.close(true);
         }
-        None
+        After::End
     }
 
     /// Ends a connection after its last answer. Where the client may still be sending, it gets a moment: closing over unread bytes would destroy the
     /// answer on its way.
     fn close(&mut self, may_be_sending: bool) {
         // Both fail only when the client is gone.
-        drop(self.socket.stream().shutdown(std::net::Shutdown::Write));
+        drop(self.socket.stream().shutdown(Shutdown::Write));
         if may_be_sending {
             // It has its answer: when connections run out it goes first.
             self.place.set(Phase::Idle);
@@ -239,15 +257,40 @@ impl Connection {
     }
 }
 
+/// Writes a stream that has begun in a thread of its own. Streams are idle for hours, and there may be thousands: what it took to read the request and
+/// to open a session is given back with the stack of the thread that did it, and the new one needs two pages.
+fn carry(carried: Carried) {
+    let ours = Arc::new(Mutex::new(Some(carried)));
+    let theirs = Arc::clone(&ours);
+    let take = |from: &Mutex<Option<Carried>>| from.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let write = move || take(&theirs).into_iter().for_each(Carried::write);
+    if let Err(error) = thread::Builder::new().name("http-stream".to_owned()).stack_size(STREAM_STACK).spawn(write) {
+        log::debug!("no thread for an event stream ({error}): its connection's goes on");
+        take(&ours).into_iter().for_each(Carried::write);
+    }
+}
+
+impl Carried {
+    fn write(self) {
+        let Carried { body, socket, _place } = self;
+        let ended_well = body.feed().run();
+        drop(body);
+        if ended_well {
+            // It fails only when the client is gone.
+            drop(socket.shutdown(Shutdown::Write));
+        }
+    }
+}
+
 /// Begins an event stream, and writes it in a thread of its own while the connection's is busy with the handler.
 fn write_beside(socket: Arc<TcpStream>, writer: Writer, body: EventBody, patience: Duration) -> io::Result<JoinHandle<()>> {
     let head = writer.stream(200, body.headers().to_vec())?;
     write_all(&socket, &mut [IoSlice::new(&head)], Instant::now() + patience)?;
-    body.feed().attach(Arc::clone(&socket), writer.is_chunked());
+    body.feed().attach(&socket, writer.is_chunked(), Vec::new());
     let write = move || {
         body.feed().run();
         // The client is to see the end at once, though the handler may go on. What cannot be shut down is shut already.
-        drop(socket.shutdown(std::net::Shutdown::Write));
+        drop(socket.shutdown(Shutdown::Write));
     };
     thread::Builder::new().name("http-stream".to_owned()).stack_size(SMALL_STACK).spawn(write)
 }

@@ -85,12 +85,15 @@ impl Head {
 
     /// The first header called `name`, in any case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.fields().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.headers(name).next()
     }
 
     /// Every header called `name`, in any case, in the order sent.
-    pub(crate) fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.fields().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    pub(crate) fn headers<'h>(&'h self, name: &str) -> impl Iterator<Item = &'h str> {
+        let bytes = self.text.as_bytes();
+        // Most are told apart by their lengths.
+        let is_called = move |field: &Range<usize>| field.len() == name.len() && bytes[field.clone()].eq_ignore_ascii_case(name.as_bytes());
+        self.fields.iter().filter(move |(field, _)| is_called(field)).map(|(_, value)| &self.text[value.clone()])
     }
 
     /// All headers as sent: name and value.

@@ -1,13 +1,13 @@
 //! Writing answers: each is one piece of memory, so that it goes out in one write.
 //!
-//! tiny_http writes the complete answers of a connection that stays open. What it cannot write is written here: it drops `Connection`,
-//! gives 204 a length, and cannot begin a stream. No text of the client's gets into a head: reason phrases come from a table, and a
-//! header whose value holds a control character is left out, since tiny_http would let it end the line.
+//! The words are tiny_http's, the writing is not: its `raw_print` drops `Connection`, gives 204 a length, cannot begin a stream, and takes a dozen
+//! allocations for a head. No text of the client's gets into a head: reason phrases come from a table, and a header whose value holds a control
+//! character is left out, since it would end the line.
 
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tiny_http::{HTTPVersion, Header, Method, Response, StatusCode};
+use tiny_http::{Header, Method, StatusCode};
 
 use super::head::{Head, Version, is_token};
 
@@ -66,12 +66,12 @@ impl Writer {
     }
 
     /// A whole answer. For HEAD the body is left out and its length told; 204 and 304 have no body.
-    pub(crate) fn complete(&self, status: u16, headers: Vec<Header>, body: &[u8]) -> io::Result<Vec<u8>> {
-        let mut out = self.before(status, headers, body.len())?;
+    pub(crate) fn complete(&self, status: u16, headers: &[Header], body: &[u8]) -> Vec<u8> {
+        let mut out = self.before(status, headers, body.len());
         if self.has_body(status) {
             out.extend_from_slice(body);
         }
-        Ok(out)
+        out
     }
 
     /// Whether a body goes out behind the head of a whole answer.
@@ -80,33 +80,14 @@ impl Writer {
     }
 
     /// The head of a whole answer whose body has `length` bytes.
-    pub(crate) fn before(&self, status: u16, mut headers: Vec<Header>, length: usize) -> io::Result<Vec<u8>> {
-        headers.retain(is_harmless);
-        let mut out = Vec::with_capacity(512);
-        if self.keep_alive && self.version == Version::Http11 && status != 204 {
-            headers.extend(Header::from_bytes("Server", SERVER));
-            // As for HEAD: the body would be copied, in small pieces.
-            Response::new(StatusCode(status), headers, io::empty(), Some(length), None).with_chunked_threshold(usize::MAX).raw_print(
-                &mut out,
-                HTTPVersion(1, 1),
-                &[],
-                true,
-                None,
-            )?;
-            return Ok(out);
-        }
-        let length = if status == 204 { Length::None } else { Length::Exactly(length) };
-        self.head(&mut out, status, &headers, length)?;
-        Ok(out)
+    pub(crate) fn before(&self, status: u16, headers: &[Header], length: usize) -> Vec<u8> {
+        self.head(status, headers, if status == 204 { Length::None } else { Length::Exactly(length) })
     }
 
     /// The head of a body without a known end: chunked in HTTP/1.1, ended by closing in 1.0. The parts follow through [`Writer::chunk`].
-    pub(crate) fn stream(&self, status: u16, mut headers: Vec<Header>) -> io::Result<Vec<u8>> {
-        headers.retain(is_harmless);
-        let mut out = Vec::with_capacity(512);
+    pub(crate) fn stream(&self, status: u16, headers: &[Header]) -> Vec<u8> {
         let writer = if self.version == Version::Http10 { self.close() } else { *self };
-        writer.head(&mut out, status, &headers, Length::Stream)?;
-        Ok(out)
+        writer.head(status, headers, Length::Stream)
     }
 
     /// Appends one part of a stream to `out`. In HTTP/1.1 the stream ends with [`LAST_CHUNK`].
@@ -124,26 +105,33 @@ impl Writer {
         Ok(())
     }
 
-    fn head(&self, out: &mut Vec<u8>, status: u16, headers: &[Header], length: Length) -> io::Result<()> {
-        let minor = if self.version == Version::Http10 { 0 } else { 1 };
-        let reason = StatusCode(status).default_reason_phrase();
-        write!(out, "HTTP/1.{minor} {status} {reason}\r\nServer: {SERVER}\r\nDate: {}\r\n", date(SystemTime::now()))?;
-        for header in headers {
-            write!(out, "{}: {}\r\n", header.field, header.value)?;
+    fn head(&self, status: u16, headers: &[Header], length: Length) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        let version = if self.version == Version::Http10 { "HTTP/1.0 " } else { "HTTP/1.1 " };
+        push(&mut out, [version, &status.to_string(), " ", StatusCode(status).default_reason_phrase(), "\r\n"]);
+        push(&mut out, ["Server: ", SERVER, "\r\nDate: "]);
+        out.extend_from_slice(&date(SystemTime::now()));
+        push(&mut out, ["\r\n"]);
+        for header in headers.iter().filter(|header| is_harmless(header)) {
+            push(&mut out, [header.field.as_str().as_str(), ": ", header.value.as_str(), "\r\n"]);
         }
         match length {
-            Length::Exactly(length) => write!(out, "Content-Length: {length}\r\n")?,
-            Length::Stream if self.version == Version::Http11 => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            Length::Exactly(length) => push(&mut out, ["Content-Length: ", &length.to_string(), "\r\n"]),
+            Length::Stream if self.version == Version::Http11 => push(&mut out, ["Transfer-Encoding: chunked\r\n"]),
             Length::None | Length::Stream => {}
         }
         match (self.keep_alive, self.version) {
-            (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
-            (true, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+            (false, _) => push(&mut out, ["Connection: close\r\n"]),
+            (true, Version::Http10) => push(&mut out, ["Connection: keep-alive\r\n"]),
             (true, Version::Http11) => {}
         }
-        out.extend_from_slice(b"\r\n");
-        Ok(())
+        push(&mut out, ["\r\n"]);
+        out
     }
+}
+
+fn push<const N: usize>(out: &mut Vec<u8>, parts: [&str; N]) {
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
 }
 
 /// False for a header that would break the head or contradict it.
@@ -158,28 +146,36 @@ fn is_harmless(header: &Header) -> bool {
 }
 
 /// The date as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn date(time: SystemTime) -> String {
+fn date(time: SystemTime) -> [u8; 29] {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     // A clock set before 1970 is not worth an error.
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let leap = |year: u64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    // Skip whole cycles of 400 years, then years, then months: a short walk that is plain to check.
-    let (mut year, mut day) = (1970 + days / 146_097 * 400, days % 146_097);
-    while day >= 365 + u64::from(leap(year)) {
-        day -= 365 + u64::from(leap(year));
+    // The day on which a year begins: leap years before it, less those before 1970.
+    let begins = |year: u64| (year - 1970) * 365 + (year - 1) / 4 - (year - 1) / 100 + (year - 1) / 400 - 477;
+    // At most a few years early.
+    let mut year = 1970 + days / 366;
+    while begins(year + 1) <= days {
         year += 1;
     }
+    let mut day = days - begins(year);
     let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let mut month = 0;
     while day >= lengths[month] {
         day -= lengths[month];
         month += 1;
     }
-    let weekday = DAYS[(days % 7) as usize];
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{weekday}, {:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT", day + 1, MONTHS[month])
+    let two = |number: u64| [number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8);
+    // Every answer has one: `format!` takes ten times as long.
+    let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+    text[..3].copy_from_slice(DAYS[(days % 7) as usize].as_bytes());
+    text[8..11].copy_from_slice(MONTHS[month].as_bytes());
+    for (at, number) in [(5, day + 1), (12, year / 100), (14, year % 100), (17, second / 3600), (20, second / 60 % 60), (23, second % 60)] {
+        text[at..at + 2].copy_from_slice(&two(number));
+    }
+    text
 }
 
 #[cfg(test)]

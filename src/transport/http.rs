@@ -175,7 +175,7 @@ impl Acceptor {
 fn tell_there_is_no_room(clients: &Receiver<TcpStream>) {
     let full = Full::text(503, "too many connections: --max-connections sets how many there may be").with("Retry-After", "1");
     while let Ok(stream) = clients.recv() {
-        let Ok(answer) = Writer::closing().complete(full.status.0, full.headers.clone(), &full.body) else { continue };
+        let answer = Writer::closing().complete(full.status.0, &full.headers, &full.body);
         drop(stream.set_write_timeout(Some(Duration::from_millis(100))));
         if (&stream).write_all(&answer).is_ok() {
             let mut socket = Socket::new(Arc::new(stream));

@@ -213,7 +213,7 @@ impl Connection {
 
     fn write(&self, writer: Writer, full: Full) -> io::Result<()> {
         let status = full.status.0;
-        let head = writer.before(status, full.headers, full.body.len())?;
+        let head = writer.before(status, &full.headers, full.body.len());
         let body = if writer.has_body(status) { &*full.body } else { &[] };
         let deadline = Instant::now() + self.shared.write_deadline;
         write_all(self.socket.stream(), &mut [IoSlice::new(&head), IoSlice::new(body)], deadline)
@@ -223,9 +223,9 @@ impl Connection {
     fn stream(self: Box<Self>, writer: Writer, mut body: EventBody) {
         let Connection { place, socket, .. } = *self;
         place.set_stream(body.feed().stream(), body.is_used());
-        let head = writer.stream(200, body.take_headers());
+        let head = writer.stream(200, &body.take_headers());
         let carried = Carried { body, socket: Arc::clone(socket.stream()), _place: place };
-        if head.and_then(|head| carried.body.feed().begin(&carried.socket, writer.is_chunked(), head)).is_ok() {
+        if carried.body.feed().begin(&carried.socket, writer.is_chunked(), head).is_ok() {
             carry(carried);
         }
     }
@@ -284,7 +284,7 @@ impl Carried {
 
 /// Begins an event stream, and writes it in a thread of its own while the connection's is busy with the handler.
 fn write_beside(socket: Arc<TcpStream>, writer: Writer, body: EventBody, patience: Duration) -> io::Result<JoinHandle<()>> {
-    let head = writer.stream(200, body.headers().to_vec())?;
+    let head = writer.stream(200, body.headers());
     write_all(&socket, &mut [IoSlice::new(&head)], Instant::now() + patience)?;
     body.feed().attach(&socket, writer.is_chunked(), Vec::new());
     let write = move || {

@@ -12,10 +12,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::Builder;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+
+use crate::threads;
 
 pub(crate) use client::{find, reload};
 
@@ -85,7 +86,7 @@ impl Controls {
                 Ok((socket, listener)) => {
                     let controls = Controls { socket, over: Arc::default() };
                     let over = Arc::clone(&controls.over);
-                    Builder::new().name("control".to_owned()).spawn(move || accept(&listener, &over, &front))?;
+                    threads::start("control", move || accept(&listener, &over, &front))?;
                     return Ok(controls);
                 }
                 Err(error) => refused = io::Error::new(error.kind(), format!("{}: {error}", place.display())),
@@ -139,7 +140,7 @@ fn accept(listener: &UnixListener, over: &AtomicBool, front: &Arc<dyn Controlled
             }
             taken.fetch_sub(1, Ordering::AcqRel);
         };
-        if Builder::new().name("control-answer".to_owned()).spawn(work).is_err() {
+        if threads::start("control-answer", work).is_err() {
             busy.fetch_sub(1, Ordering::AcqRel);
         }
     }

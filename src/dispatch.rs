@@ -16,6 +16,7 @@ use crate::json::{self, Json};
 use crate::message::{Kind, Message};
 use crate::rpc_error::RpcError;
 use crate::slots::{Admission, Bounds, Slots};
+use crate::threads;
 use crate::version::Version;
 use crate::workers::Workers;
 use listen::{Listeners, Wanted};
@@ -344,7 +345,7 @@ pub(crate) fn drive(back: Arc<dyn Back>, workers: Workers, connection: Connectio
         }
         link.close();
     };
-    std::thread::Builder::new().name("memory".to_owned()).spawn(read).map(drop)
+    threads::start("memory", read).map(drop)
 }
 
 /// A handler at the other end of a connection in memory: for tests of a handler without any transport.

@@ -58,7 +58,7 @@ impl Json {
 
 impl From<Value> for Json {
     fn from(value: Value) -> Json {
-        Json(value.to_string().into())
+        Json(written(&value).into())
     }
 }
 
@@ -133,6 +133,12 @@ fn first(bytes: &[u8], is: impl Fn(u8) -> bool) -> Option<usize> {
     bytes[passed..].iter().position(|byte| is(*byte)).map(|at| passed + at)
 }
 
+/// `value` as text. (Its `Display` can write it in lines as well, which is a second writer in the program.)
+pub(crate) fn written(value: &Value) -> String {
+    // Only keys that are no strings cannot be written.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 /// `text` as a JSON string.
 pub(crate) fn string(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
@@ -172,6 +178,22 @@ pub(crate) fn span(whole: &str, part: &str) -> Range<usize> {
 pub(crate) fn members<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Option<[Option<&'a str>; N]> {
     let mut found = [None; N];
     sealed::find(text, &names, &mut found).then_some(found)
+}
+
+/// The members of the object `text`, which is known to be JSON: their names, and their texts; none when it is no object.
+pub(crate) fn entries(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
+    let mut found = Vec::new();
+    sealed::walk(text, |name, value| {
+        found.push((name, value));
+        true
+    })
+    .then_some(found)
+}
+
+/// The texts of the elements of the array `text`, which may be anything. Fails when it is no JSON, or no array.
+pub(crate) fn elements(text: &str) -> serde_json::Result<Vec<&str>> {
+    let elements: Vec<&RawValue> = serde_json::from_str(text)?;
+    Ok(elements.into_iter().map(RawValue::get).collect())
 }
 
 /// As [`members`], for names known only at run time.

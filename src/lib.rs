@@ -50,6 +50,7 @@ mod run;
 mod serve;
 mod server;
 mod slots;
+mod threads;
 mod transport;
 mod version;
 #[cfg(feature = "run")]

@@ -7,8 +7,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use serde_json::value::RawValue;
-
 use crate::json::{self, Envelope, Unreadable};
 use crate::rpc_error::RpcError;
 
@@ -279,14 +277,14 @@ impl Incoming {
         if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('[') {
             return Message::parse(text).map(Incoming::One);
         }
-        let parts: Vec<&RawValue> = serde_json::from_str(&text).map_err(|error| Malformed { id: None, error: not_json(error) })?;
+        let parts = json::elements(&text).map_err(|error| Malformed { id: None, error: not_json(error) })?;
         if parts.len() > BATCH {
             return Err(Malformed { id: None, error: RpcError::invalid_request(format_args!("a batch has at most {BATCH} messages")) });
         }
         if parts.is_empty() {
             return Err(Malformed { id: None, error: RpcError::invalid_request("the batch is empty") });
         }
-        Ok(Incoming::Batch(parts.into_iter().map(|part| Message::parse(part.get().to_owned())).collect()))
+        Ok(Incoming::Batch(parts.into_iter().map(|part| Message::parse(part.to_owned())).collect()))
     }
 }
 

@@ -26,7 +26,7 @@ use crate::json::Json;
 use clients::Clients;
 use object::object;
 use prompt::PromptEntry;
-use registry::{Listed, Registry};
+use registry::Registry;
 use resource::{ResourceEntry, TemplateEntry};
 use tool::ToolEntry;
 

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::config::Limits;
 use crate::connection::Job;
+use crate::threads;
 
 /// How long an idle worker stays.
 const IDLE: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ impl Workers {
                 job();
             }
         };
-        if let Err(error) = thread::Builder::new().name("worker".to_owned()).stack_size(STACK).spawn(work) {
+        if let Err(error) = threads::start_small("worker", STACK, work) {
             log::error!("cannot start a worker thread: {error}: a call is refused");
         }
     }

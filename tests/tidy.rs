@@ -122,3 +122,17 @@ fn only_the_mount_knows_the_server_of_tiny_http() {
     let known: Vec<String> = all_sources().into_iter().filter(|(_, text)| knows(text)).map(|(file, _)| file).collect();
     assert!(known.is_empty(), "{known:?}");
 }
+
+#[test]
+fn every_thread_has_a_name() {
+    let starts = |text: &str| {
+        let code = text.split("#[cfg(test)]").next().unwrap_or(text);
+        ["thread::spawn", "thread::Builder", "thread::{Builder"].iter().any(|way| code.contains(way))
+    };
+    let others: Vec<String> = all_sources()
+        .into_iter()
+        .filter(|(file, text)| room(file) != "threads" && !is_test(file) && starts(text))
+        .map(|(file, _)| file)
+        .collect();
+    assert!(others.is_empty(), "threads are started by the room `threads`, not by {others:?}");
+}

@@ -15,6 +15,8 @@ use super::output::{self, Output, Over, Piece, Tail};
 use super::stdin::Stdin;
 use super::{ChildEvent, Exit, Ladder, lock, orphans, step};
 
+use crate::threads;
+
 /// For threads that copy bytes and log.
 pub(super) const SMALL_STACK: usize = 256 << 10;
 /// For threads whose callback may parse JSON.
@@ -131,7 +133,7 @@ impl Life {
 
     fn start_threads(self: &Arc<Life>, stdout: ChildStdout, stderr: ChildStderr, by_step: bool) -> io::Result<()> {
         let (life, pipe) = (Arc::clone(self), Output::new(stdout, &self.over));
-        thread("child-stdout", LARGE_STACK, move || {
+        threads::start_small("child-stdout", LARGE_STACK, move || {
             let _open = OpenPipe(&life);
             output::read_lines(pipe, output::MAX_LINE, |piece| {
                 life.tell(match piece {
@@ -141,7 +143,7 @@ impl Life {
             });
         })?;
         let (life, pipe) = (Arc::clone(self), Output::new(stderr, &self.over));
-        thread("child-stderr", SMALL_STACK, move || {
+        threads::start_small("child-stderr", SMALL_STACK, move || {
             let _open = OpenPipe(&life);
             let mut first = by_step;
             output::read_stderr(pipe, &life.tail, |line| {
@@ -152,7 +154,7 @@ impl Life {
             });
         })?;
         let life = Arc::clone(self);
-        thread("child-wait", LARGE_STACK, move || life.see_off())
+        threads::start_small("child-wait", LARGE_STACK, move || life.see_off()).map(drop)
     }
 
     pub(super) fn pid(&self) -> i32 {
@@ -211,7 +213,7 @@ impl Life {
         self.changed.notify_all();
         if first {
             let life = Arc::clone(self);
-            if let Err(error) = thread("child-stop", SMALL_STACK, move || life.climb_down()) {
+            if let Err(error) = threads::start_small("child-stop", SMALL_STACK, move || life.climb_down()) {
                 log::warn!("killing process {} at once: cannot start a thread to stop it gently: {error}", self.pid);
                 self.kill();
             }
@@ -376,9 +378,4 @@ pub(super) fn discard(process: &mut process::Child) {
     // It was spawned a moment ago and has not been waited for, so the id is its own. Failing means it has ended already.
     let _ = killpg(Pid::from_raw(process.id() as i32), Signal::SIGKILL);
     let _ = process.wait();
-}
-
-/// Starts a thread of this room; nobody joins it.
-pub(super) fn thread(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.to_owned()).stack_size(stack).spawn(body).map(drop)
 }

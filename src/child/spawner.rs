@@ -15,6 +15,7 @@ use super::life::{self, Life, OnEvent, SMALL_STACK};
 use super::step::Step;
 use super::{Child, ChildEvent, CommandLine, Ladder, lock, orphans, resolve};
 use crate::error::{Error, Result};
+use crate::threads;
 
 /// Tells a child that it is one (D14).
 const FRONT_CHILD: &str = "MCP_FRONT_CHILD";
@@ -65,7 +66,7 @@ impl Spawner {
         let children = Arc::new(Mutex::new(Children::default()));
         let adopting = adopt && adopt_orphans();
         let known = Arc::clone(&children);
-        life::thread("child-spawner", SMALL_STACK, move || spawn_all(&received, &known, adopting))
+        threads::start_small("child-spawner", SMALL_STACK, move || spawn_all(&received, &known, adopting))
             .map_err(|error| Error::io("cannot start a thread to spawn processes", error))?;
         Ok(Spawner { requests, children, step })
     }

@@ -14,6 +14,8 @@ use nix::poll::PollFlags;
 use super::output::Over;
 use super::{SendError, lock};
 
+use crate::threads;
+
 /// Bounds of the queue; beyond either a line is refused.
 const MAX_LINES: usize = 1024;
 const MAX_BYTES: usize = 64 << 20;
@@ -80,8 +82,8 @@ impl Stdin {
             return Ok(());
         }
         let this = Arc::clone(self);
-        match super::life::thread("child-stdin", super::life::SMALL_STACK, move || this.drain()) {
-            Ok(()) => inner.writing = true,
+        match threads::start_small("child-stdin", super::life::SMALL_STACK, move || this.drain()) {
+            Ok(_) => inner.writing = true,
             Err(error) => {
                 // Half a line is worse than none: a child that got one can only see the end.
                 if written > 0 {

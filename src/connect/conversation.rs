@@ -3,7 +3,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::connect::abort::{Abort, Woke};
@@ -17,6 +16,7 @@ use crate::connect::{Options, Protocol, refusal, sse, streamable};
 use crate::connection::Outlet;
 use crate::message::{Kind, Message};
 use crate::rpc_error::RpcError;
+use crate::threads;
 
 /// The pause after the first failure; later ones are twice as long, up to a second.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -318,7 +318,7 @@ impl Conversation {
 
     /// Starts a thread; false when there is none to be had.
     pub fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> bool {
-        let started = thread::Builder::new().name(name.to_owned()).spawn(work);
+        let started = threads::start(name, work);
         started.map_err(|error| log::error!("cannot start the thread {name}: {error}")).is_ok()
     }
 

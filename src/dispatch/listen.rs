@@ -114,12 +114,13 @@ impl Wanted {
         let asked = request.find(&["notifications"]).filter(|asked| asked.starts_with('{'));
         let asked = asked.ok_or_else(|| RpcError::invalid_params("notifications must be an object"))?;
         let families = FAMILIES.into_iter().filter(|family| json::member(asked, &format!("{family}ListChanged")) == Some("true")).collect();
-        let resources = match json::member(asked, "resourceSubscriptions") {
-            None => BTreeSet::new(),
-            Some(uris) => {
-                serde_json::from_str(uris).map_err(|_| RpcError::invalid_params("resourceSubscriptions must be an array of strings"))?
+        let mut resources = BTreeSet::new();
+        if let Some(uris) = json::member(asked, "resourceSubscriptions") {
+            let bad = || RpcError::invalid_params("resourceSubscriptions must be an array of strings");
+            for uri in json::elements(uris).map_err(|_| bad())? {
+                resources.insert(json::unquote(uri).ok_or_else(bad)?.into_owned());
             }
-        };
+        }
         if resources.len() > MOST_RESOURCES {
             return Err(RpcError::invalid_params(format_args!("resourceSubscriptions may have {MOST_RESOURCES} resources")));
         }

@@ -9,7 +9,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::base64;
 use crate::handler::ClientRequest;
@@ -152,7 +151,7 @@ fn digest(method: &str, params: &str) -> String {
             for changing in ["_meta", "inputResponses", "requestState"] {
                 params.remove(changing);
             }
-            Value::Object(params).to_string()
+            json::written(&Value::Object(params))
         }
         // Too deep to be put in order; then the client must not have changed a byte, and the state is in there: such a request cannot ask.
         _ => params.to_owned(),
@@ -191,8 +190,10 @@ fn open(state: &str, digest: &str, key: &Key, now: SystemTime) -> Option<BTreeMa
 }
 
 fn map(object: &str) -> Option<BTreeMap<String, Json>> {
-    let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(object).ok()?;
-    Some(members.into_iter().map(|(name, value)| (name, Json::from(value))).collect())
+    let mut answers = BTreeMap::new();
+    // One after the other: to collect them would sort them first, and there are few.
+    answers.extend(json::entries(object)?.into_iter().map(|(name, value)| (name.into_owned(), Json::trusted(value))));
+    Some(answers)
 }
 
 fn seconds(time: SystemTime) -> u64 {

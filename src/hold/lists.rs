@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
-use serde_json::value::RawValue;
-
 use super::core::Core;
 use super::parts::{Act, Own, Report};
 use crate::json;
@@ -67,11 +65,11 @@ impl List {
     /// Names and hashes of the entries in a result.
     fn read(self, result: &str) -> Vec<(String, u64)> {
         let (_, _, key, name, _) = self.row();
-        let entries: Vec<&RawValue> = json::member(result, key).and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default();
-        let read = |entry: &&RawValue| {
+        let entries = json::member(result, key).and_then(|list| json::elements(list).ok()).unwrap_or_default();
+        let read = |entry: &&str| {
             let mut hash = DefaultHasher::new();
-            entry.get().hash(&mut hash);
-            let name = json::member(entry.get(), name).and_then(json::unquote).unwrap_or_default().into_owned();
+            entry.hash(&mut hash);
+            let name = json::member(entry, name).and_then(json::unquote).unwrap_or_default().into_owned();
             (name, hash.finish())
         };
         entries.iter().map(read).collect()

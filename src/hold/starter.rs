@@ -13,6 +13,7 @@ use super::stateless::not_spoken;
 use super::{Hold, HoldSettings};
 use crate::child::{Child, CommandLine, Ladder, Spawner, is_text_busy};
 use crate::error::{Error, Result};
+use crate::threads;
 
 /// Children that are started and not ready, in the whole front.
 const AT_ONCE: usize = 2;
@@ -164,11 +165,7 @@ pub(super) fn run(hold: &Arc<Hold>, orders: Orders) -> Result<()> {
             start(&hold, &group, order.kid, permit);
         }
     };
-    std::thread::Builder::new()
-        .name("hold-start".to_owned())
-        .spawn(work)
-        .map(drop)
-        .map_err(|error| Error::io("cannot start a thread to start servers", error))
+    threads::start("hold-start", work).map(drop).map_err(|error| Error::io("cannot start a thread to start servers", error))
 }
 
 fn start(hold: &Arc<Hold>, group: &Arc<Group>, kid: u64, permit: Permit) {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::group::Group;
 use crate::error::{Error, Result};
+use crate::threads;
 
 /// Wakes groups. The thread ends with the last handle.
 pub(super) struct Timer {
@@ -30,10 +31,7 @@ impl Timer {
     pub(super) fn start() -> Result<Timer> {
         let shared = Arc::<Shared>::default();
         let theirs = Arc::clone(&shared);
-        std::thread::Builder::new()
-            .name("hold-timer".to_owned())
-            .spawn(move || theirs.run())
-            .map_err(|error| Error::io("cannot start a thread for deadlines", error))?;
+        threads::start("hold-timer", move || theirs.run()).map_err(|error| Error::io("cannot start a thread for deadlines", error))?;
         Ok(Timer { shared })
     }
 

@@ -1,8 +1,7 @@
 //! Writing answers: each is one piece of memory, so that it goes out in one write.
 //!
-//! The words are tiny_http's, the writing is not: its `raw_print` drops `Connection`, gives 204 a length, cannot begin a stream, and takes a dozen
-//! allocations for a head. No text of the client's gets into a head: reason phrases come from a table, and a header whose value holds a control
-//! character is left out, since it would end the line.
+//! No text of the client's gets into a head: reason phrases come from a table, and a header whose value holds a control character is left out, since it
+//! could end the line.
 
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -105,33 +104,29 @@ impl Writer {
         Ok(())
     }
 
+    /// In pieces rather than formatted: it is written for every answer.
     fn head(&self, status: u16, headers: &[Header], length: Length) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
+        let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
         let version = if self.version == Version::Http10 { "HTTP/1.0 " } else { "HTTP/1.1 " };
-        push(&mut out, [version, &status.to_string(), " ", StatusCode(status).default_reason_phrase(), "\r\n"]);
-        push(&mut out, ["Server: ", SERVER, "\r\nDate: "]);
-        out.extend_from_slice(&date(SystemTime::now()));
-        push(&mut out, ["\r\n"]);
+        push(&[version, &status.to_string(), " ", StatusCode(status).default_reason_phrase(), "\r\nServer: ", SERVER]);
+        push(&["\r\nDate: ", &date(SystemTime::now()), "\r\n"]);
         for header in headers.iter().filter(|header| is_harmless(header)) {
-            push(&mut out, [header.field.as_str().as_str(), ": ", header.value.as_str(), "\r\n"]);
+            push(&[header.field.as_str().as_str(), ": ", header.value.as_str(), "\r\n"]);
         }
         match length {
-            Length::Exactly(length) => push(&mut out, ["Content-Length: ", &length.to_string(), "\r\n"]),
-            Length::Stream if self.version == Version::Http11 => push(&mut out, ["Transfer-Encoding: chunked\r\n"]),
+            Length::Exactly(length) => push(&["Content-Length: ", &length.to_string(), "\r\n"]),
+            Length::Stream if self.version == Version::Http11 => push(&["Transfer-Encoding: chunked\r\n"]),
             Length::None | Length::Stream => {}
         }
         match (self.keep_alive, self.version) {
-            (false, _) => push(&mut out, ["Connection: close\r\n"]),
-            (true, Version::Http10) => push(&mut out, ["Connection: keep-alive\r\n"]),
+            (false, _) => push(&["Connection: close\r\n"]),
+            (true, Version::Http10) => push(&["Connection: keep-alive\r\n"]),
             (true, Version::Http11) => {}
         }
-        push(&mut out, ["\r\n"]);
+        push(&["\r\n"]);
         out
     }
-}
-
-fn push<const N: usize>(out: &mut Vec<u8>, parts: [&str; N]) {
-    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
 }
 
 /// False for a header that would break the head or contradict it.
@@ -146,36 +141,42 @@ fn is_harmless(header: &Header) -> bool {
 }
 
 /// The date as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn date(time: SystemTime) -> [u8; 29] {
+fn date(time: SystemTime) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    // The year begins in March here, so that its leap day is its last.
+    const MONTHS: [&str; 12] = ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
     // A clock set before 1970 is not worth an error.
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let leap = |year: u64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    // The day on which a year begins: leap years before it, less those before 1970.
-    let begins = |year: u64| (year - 1970) * 365 + (year - 1) / 4 - (year - 1) / 100 + (year - 1) / 400 - 477;
-    // At most a few years early.
-    let mut year = 1970 + days / 366;
-    while begins(year + 1) <= days {
-        year += 1;
+    // Days since March of the year 0, in cycles of 400 years.
+    let (cycles, day) = ((days + 719_468) / 146_097, (days + 719_468) % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    // Five months from March on have 153 days, always.
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let year = cycles * 400 + year + u64::from(month >= 10);
+    let mut out = String::with_capacity(29);
+    out.push_str(DAYS[(days % 7) as usize]);
+    out.push_str(", ");
+    push_two_digits(&mut out, day);
+    out.push(' ');
+    out.push_str(MONTHS[month as usize]);
+    out.push(' ');
+    push_two_digits(&mut out, year / 100);
+    push_two_digits(&mut out, year % 100);
+    for (before, number) in [(' ', second / 3600), (':', second / 60 % 60), (':', second % 60)] {
+        out.push(before);
+        push_two_digits(&mut out, number);
     }
-    let mut day = days - begins(year);
-    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 0;
-    while day >= lengths[month] {
-        day -= lengths[month];
-        month += 1;
+    out.push_str(" GMT");
+    out
+}
+
+fn push_two_digits(out: &mut String, number: u64) {
+    for digit in [number / 10 % 10, number % 10] {
+        out.push(char::from(b'0' + digit as u8));
     }
-    let two = |number: u64| [number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8);
-    // Every answer has one: `format!` takes ten times as long.
-    let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
-    text[..3].copy_from_slice(DAYS[(days % 7) as usize].as_bytes());
-    text[8..11].copy_from_slice(MONTHS[month].as_bytes());
-    for (at, number) in [(5, day + 1), (12, year / 100), (14, year % 100), (17, second / 3600), (20, second / 60 % 60), (23, second % 60)] {
-        text[at..at + 2].copy_from_slice(&two(number));
-    }
-    text
 }
 
 #[cfg(test)]

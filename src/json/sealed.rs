@@ -9,24 +9,34 @@ use super::{first, unquote};
 
 /// Fills in the texts of the members of the object `text` that have these names; the first of a name counts. False when it is no object.
 pub(super) fn find<'a, S: AsRef<str>>(text: &'a str, names: &[S], found: &mut [Option<&'a str>]) -> bool {
+    let mut missing = names.len();
+    walk(text, |key, value| {
+        if let Some(index) = names.iter().position(|name| name.as_ref() == key) {
+            if found[index].is_none() {
+                found[index] = Some(value);
+                missing -= 1;
+            }
+        }
+        missing > 0
+    })
+}
+
+/// Visits the members of the object `text`, name and text of each, for as long as `visit` says to go on. False when it is no object.
+pub(super) fn walk<'a>(text: &'a str, mut visit: impl FnMut(Cow<'a, str>, &'a str) -> bool) -> bool {
     let bytes = text.as_bytes();
     let mut at = space_end(bytes, 0);
     if bytes.get(at) != Some(&b'{') {
         return false;
     }
-    let mut missing = names.len();
     at = space_end(bytes, at + 1);
-    while missing > 0 && bytes.get(at) == Some(&b'"') {
+    while bytes.get(at) == Some(&b'"') {
         let key_end = string_end(bytes, at);
         let key = text.get(at..key_end).and_then(unquote).unwrap_or(Cow::Borrowed(""));
         // Behind the colon.
         let start = space_end(bytes, space_end(bytes, key_end) + 1);
         let end = value_end(bytes, start);
-        if let Some(index) = names.iter().position(|name| name.as_ref() == key) {
-            if found[index].is_none() {
-                found[index] = text.get(start..end);
-                missing -= 1;
-            }
+        if !visit(key, text.get(start..end).unwrap_or_default()) {
+            break;
         }
         // Behind the comma, or at the end.
         at = space_end(bytes, space_end(bytes, end) + 1);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -15,6 +15,7 @@ use super::{Message, Reloaded};
 use crate::error::{Error, Result};
 use crate::hold::{Hold, Save, Swapped, Verdict};
 use crate::reload::{self, Action, Built, Failure, Input, Machine, Started};
+use crate::threads;
 use crate::watch;
 
 /// The watcher answers within milliseconds; one that does not is not waited for again and again.
@@ -79,7 +80,7 @@ impl Orchestrator {
             waiting: Vec::new(),
             last_name: 0,
         };
-        let thread = Builder::new().name("reload".to_owned()).spawn(move || work.run());
+        let thread = threads::start("reload", move || work.run());
         thread.map_err(|error| Error::io("cannot start a thread to reload with", error))
     }
 }
@@ -262,7 +263,7 @@ impl Work {
             let swapped = hold.swap(save);
             drop(mail.send_timeout(Message::Started(swapped), MAIL_PATIENCE));
         };
-        if let Err(error) = Builder::new().name("reload-start".to_owned()).spawn(start) {
+        if let Err(error) = threads::start("reload-start", start) {
             let why = format!("there is no thread to start it with: {error}");
             let _ = self.its.mail.0.try_send(Message::Started(Swapped::Failed { why, output: String::new(), is_text_busy: false }));
         }

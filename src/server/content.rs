@@ -1,6 +1,6 @@
 //! What results, prompts and resources carry: text, images, sound, the contents of resources.
 
-use crate::json::Json;
+use crate::json::{self, Json};
 use crate::server::object::{Object, push_object};
 use crate::server::resource::Resource;
 use crate::version::Version;
@@ -259,7 +259,7 @@ one_of_them! {
     &str => ResourceContents::text,
     String => ResourceContents::text,
     Json => |json: Json| ResourceContents::text(json.as_str()),
-    serde_json::Value => |value: serde_json::Value| ResourceContents::text(value.to_string()),
+    serde_json::Value => |value: serde_json::Value| ResourceContents::text(json::written(&value)),
     Vec<u8> => ResourceContents::blob,
     &[u8] => ResourceContents::blob,
     Blob => ResourceContents::blob,

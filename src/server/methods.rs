@@ -14,8 +14,9 @@ use crate::json::{self, Json};
 use crate::rpc_error::RpcError;
 use crate::server::args::Args;
 use crate::server::object::push_array;
+use crate::server::registry::Page;
 use crate::server::reply::Reply;
-use crate::server::{Listed, Registry, Server, completion, modern};
+use crate::server::{Server, completion, modern};
 use crate::version::Version;
 
 /// Resource not found, in the versions that have an `initialize` (2024-11-05 server/resources, Error Handling).
@@ -34,17 +35,17 @@ impl Handler for Server {
         let reply = match &*method {
             "initialize" => self.initialize(request),
             "server/discover" => Ok(modern::discover(&self.capabilities(), self.instructions.as_deref())),
-            "tools/list" => self.list("tools", &shared.tools, request),
+            "tools/list" => list("tools", shared.tools.page(request.param("cursor"), self.page_size)),
             "tools/call" => self.call_tool(request, session),
-            "resources/list" => self.list("resources", &shared.resources, request),
-            "resources/templates/list" => self.list("resourceTemplates", &shared.templates, request),
+            "resources/list" => list("resources", shared.resources.page(request.param("cursor"), self.page_size)),
+            "resources/templates/list" => list("resourceTemplates", shared.templates.page(request.param("cursor"), self.page_size)),
             "resources/read" => self.read_resource(request, session),
             "resources/subscribe" => shared.clients.subscribe(session, &request.string("uri")?).map(|()| Reply::empty()),
             "resources/unsubscribe" => {
                 shared.clients.unsubscribe(session, &request.string("uri")?);
                 Ok(Reply::empty())
             }
-            "prompts/list" => self.list("prompts", &shared.prompts, request),
+            "prompts/list" => list("prompts", shared.prompts.page(request.param("cursor"), self.page_size)),
             "prompts/get" => self.get_prompt(request, session),
             "completion/complete" => self.complete(request, session),
             "logging/setLevel" => set_level(request, session),
@@ -81,15 +82,6 @@ impl Server {
             result.raw("serverInfo", &self.info());
             result.text("instructions", self.instructions.as_deref());
         }))
-    }
-
-    fn list<T: Listed>(&self, member: &str, registry: &Registry<T>, request: &Request) -> Result<Reply, RpcError> {
-        let page = registry.page(request.param("cursor"), self.page_size)?;
-        let reply = Reply::new(|result| {
-            result.raw(member, &page.items);
-            result.text("nextCursor", page.next_cursor.as_deref());
-        });
-        Ok(reply.cacheable())
     }
 
     fn call_tool(&self, request: &Request, session: &Session) -> Result<Reply, RpcError> {
@@ -138,6 +130,16 @@ impl Server {
         }
         complete(&of, &argument, &others, session).map(completion::Completion::into_reply).map_err(|error| error.into_rpc())
     }
+}
+
+/// A page of a list as a result.
+fn list(member: &str, page: Result<Page, RpcError>) -> Result<Reply, RpcError> {
+    let page = page?;
+    let reply = Reply::new(|result| {
+        result.raw(member, &page.items);
+        result.text("nextCursor", page.next_cursor.as_deref());
+    });
+    Ok(reply.cacheable())
 }
 
 /// What a request calls, and the arguments as raw JSON; both are found in one pass.

@@ -70,16 +70,19 @@ impl<T: Listed> Registry<T> {
         let after = cursor.map(read_cursor).transpose()?;
         let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let items = self.items();
-        let mut rest = items.range::<str, _>((from, Bound::Unbounded));
-        let mut last = None;
-        let mut text = String::new();
-        push_array(&mut text, rest.by_ref().take(size), |out, (name, item)| {
-            out.push_str(item.listing());
-            last = Some(name);
-        });
-        let next_cursor = rest.next().and(last).map(|name| write_cursor(name));
-        Ok(Page { items: text, next_cursor })
+        let rest = items.range::<str, _>((from, Bound::Unbounded));
+        let listings: Vec<(&str, &str)> = rest.take(size.saturating_add(1)).map(|(name, item)| (&**name, item.listing())).collect();
+        Ok(page(&listings, size))
     }
+}
+
+/// The first `size` of these items, of which there is one more when another page follows.
+fn page(listings: &[(&str, &str)], size: usize) -> Page {
+    let shown = &listings[..size.min(listings.len())];
+    let mut items = String::new();
+    push_array(&mut items, shown, |out, (_, listing)| out.push_str(listing));
+    let next_cursor = shown.last().filter(|_| listings.len() > size).map(|(name, _)| write_cursor(name));
+    Page { items, next_cursor }
 }
 
 fn write_cursor(name: &str) -> String {

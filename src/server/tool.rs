@@ -1,9 +1,6 @@
 //! What a tool is: its name, its schema, and the function behind it.
 
-use std::collections::BTreeMap;
 use std::fmt;
-
-use serde_core::de::IgnoredAny;
 
 use crate::handler::Session;
 use crate::json::{self, Json};
@@ -34,7 +31,7 @@ pub struct Tool {
     params: Vec<Param>,
     input_schema: Option<Json>,
     output_schema: Option<Json>,
-    hints: BTreeMap<&'static str, bool>,
+    hints: Vec<(&'static str, bool)>,
     icons: Option<Json>,
     meta: Option<Json>,
 }
@@ -116,7 +113,7 @@ impl Tool {
             params: Vec::new(),
             input_schema: None,
             output_schema: None,
-            hints: BTreeMap::new(),
+            hints: Vec::new(),
             icons: None,
             meta: None,
         }
@@ -187,7 +184,8 @@ impl Tool {
     }
 
     fn hint(mut self, name: &'static str, is_so: bool) -> Tool {
-        self.hints.insert(name, is_so);
+        self.hints.retain(|(other, _)| *other != name);
+        self.hints.push((name, is_so));
         self
     }
 
@@ -250,8 +248,7 @@ impl Tool {
             None => self.params.iter().map(|param| param.name.clone()).collect(),
             Some(schema) => {
                 let properties = schema.get("properties").unwrap_or("{}");
-                let names: BTreeMap<String, IgnoredAny> = serde_json::from_str(properties).unwrap_or_default();
-                names.into_keys().collect()
+                json::entries(properties).unwrap_or_default().into_iter().map(|(name, _)| name.into_owned()).collect()
             }
         }
     }

@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::http1::{self, Socket, Writer, linger};
+use crate::threads;
 use crate::transport::bind::{bind, reachable};
 use crate::transport::connections::Connections;
 use crate::transport::endpoints::Endpoints;
@@ -158,7 +159,7 @@ impl Acceptor {
         };
         let shared = Arc::clone(&self.shared);
         let serve = move || Connection::new(place, shared, socket).serve();
-        if let Err(error) = thread::Builder::new().name("http".to_owned()).stack_size(STACK).spawn(serve) {
+        if let Err(error) = threads::start_small("http", STACK, serve) {
             log::error!("cannot start a thread for a connection: {error}: it is closed");
             self.wait_and_make_room();
         }
@@ -192,5 +193,5 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| Error::io("cannot start a thread", error))
+    threads::start(name, work).map_err(|error| Error::io("cannot start a thread", error))
 }

@@ -5,11 +5,11 @@
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use crate::threads;
 use crate::transport::streamable::response::Response;
 use crate::transport::wire::is_left;
 
@@ -70,7 +70,7 @@ impl Monitor {
 
     fn start(self: &Arc<Self>) {
         let (monitor, woken) = (Arc::downgrade(self), self.woken.clone());
-        if let Err(error) = thread::Builder::new().name("http-monitor".to_owned()).spawn(move || run(&monitor, &woken)) {
+        if let Err(error) = threads::start("http-monitor", move || run(&monitor, &woken)) {
             log::error!("cannot start the thread that notices when clients leave: {error}");
         }
     }

@@ -1,11 +1,11 @@
 //! Mounting the endpoints into somebody's own `tiny_http::Server`.
 
 use std::io::{self, Read, Write};
-use std::thread;
 
 use tiny_http::{Request, Response};
 
 use crate::http1::{LAST_CHUNK, TOO_LARGE, Version, Writer};
+use crate::threads;
 use crate::transport::endpoints::Endpoints;
 use crate::transport::reply::{EventBody, Full, Reply};
 
@@ -70,7 +70,7 @@ fn stream(request: Request, body: EventBody) -> io::Result<()> {
             log::debug!("a client left its stream: {error}");
         }
     };
-    thread::Builder::new().name("mounted-stream".to_owned()).spawn(write).map(drop)
+    threads::start("mounted-stream", write).map(drop)
 }
 
 fn copy(output: &mut (dyn Write + Send), writer: Writer, body: EventBody) -> io::Result<()> {

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use crate::threads;
+
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(4);
 
@@ -63,7 +65,7 @@ impl<T: Baton> Relay<T> {
         let (is_short, is_asleep) = (AtomicBool::new(false), AtomicBool::new(false));
         let relay = Arc::new(Relay { lanes: Mutex::default(), stack, is_short, is_asleep, looker: OnceLock::new() });
         let looked_after = Arc::downgrade(&relay);
-        match thread::Builder::new().name("http-relay".to_owned()).spawn(move || run(&looked_after)) {
+        match threads::start("http-relay", move || run(&looked_after)) {
             Ok(handle) => drop(relay.looker.set(handle.thread().clone())),
             Err(error) => log::error!("cannot start the thread that relieves busy connections: {error}"),
         }
@@ -118,7 +120,7 @@ impl<T: Baton> Relay<T> {
                 baton.go_on();
             }
         };
-        match thread::Builder::new().name("http".to_owned()).stack_size(self.stack).spawn(relieve) {
+        match threads::start_small("http", self.stack, relieve) {
             Ok(_) => self.is_short.store(false, Ordering::Relaxed),
             Err(error) => {
                 // The next look tries again.

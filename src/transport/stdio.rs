@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -15,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::line::{self, Line};
 use crate::message::{Kind, Malformed, Message};
 use crate::rpc_error::RpcError;
+use crate::threads;
 use crate::transport::incoming;
 use crate::workers::Workers;
 
@@ -353,7 +353,7 @@ pub(crate) fn may_have_client() -> bool {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
-    thread::Builder::new().name(name.to_owned()).spawn(work).map(drop).map_err(|error| Error::io("cannot start a thread", error))
+    threads::start(name, work).map(drop).map_err(|error| Error::io("cannot start a thread", error))
 }
 
 #[cfg(unix)]

@@ -7,12 +7,14 @@ use std::collections::VecDeque;
 use std::collections::btree_map::Entry as Place;
 use std::io;
 use std::path::PathBuf;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
 use super::{Change, ChangeKind, Look, Tier, Watcher};
+
+use crate::threads;
 
 /// Notes that wait for a full queue; beyond, the oldest goes.
 const NOTE_LIMIT: usize = 64;
@@ -50,7 +52,7 @@ pub(crate) struct Verdict {
 
 /// Starts the thread `watch`. The event queue must be bounded; it is never waited for.
 pub(crate) fn spawn(watcher: Watcher, events: Sender<Event>, commands: Receiver<Command>) -> io::Result<JoinHandle<()>> {
-    Builder::new().name("watch".into()).spawn(move || run(watcher, &events, &commands))
+    threads::start("watch", move || run(watcher, &events, &commands))
 }
 
 fn run(mut watcher: Watcher, events: &Sender<Event>, commands: &Receiver<Command>) {

@@ -56,7 +56,7 @@ fn a_tool_is_listed_with_all_that_was_said_of_it() {
     let expected = concat!(
         r#"{"tools":[{"name":"full","title":"Full","description":"Does","inputSchema":{"type":"object","properties":{"#,
         r#""z":{"type":"string","enum":["x","y"],"description":"the last"},"a":{"type":"integer"}},"required":["z"]},"#,
-        r#""outputSchema":{"type":"object"},"annotations":{"destructiveHint":false,"idempotentHint":true,"openWorldHint":false,"readOnlyHint":true},"#,
+        r#""outputSchema":{"type":"object"},"annotations":{"readOnlyHint":true,"destructiveHint":false,"idempotentHint":true,"openWorldHint":false},"#,
         r#""icons":[{"src":"data:,"}],"_meta":{"m":1}}]}"#
     );
     assert_eq!(list.as_str(), expected);

@@ -4,12 +4,13 @@ use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Shared;
 use crate::connection::Job;
 use crate::http1::{self, CONTINUE, Framing, Head, Reader, Refusal, Socket, Writer, linger};
+use crate::threads;
 use crate::transport::connections::{Phase, Place};
 use crate::transport::endpoints::{self, Exchange};
 use crate::transport::monitor::Watch;
@@ -264,7 +265,7 @@ fn carry(carried: Carried) {
     let theirs = Arc::clone(&ours);
     let take = |from: &Mutex<Option<Carried>>| from.lock().unwrap_or_else(PoisonError::into_inner).take();
     let write = move || take(&theirs).into_iter().for_each(Carried::write);
-    if let Err(error) = thread::Builder::new().name("http-stream".to_owned()).stack_size(STREAM_STACK).spawn(write) {
+    if let Err(error) = threads::start_small("http-stream", STREAM_STACK, write) {
         log::debug!("no thread for an event stream ({error}): its connection's goes on");
         take(&ours).into_iter().for_each(Carried::write);
     }
@@ -292,5 +293,5 @@ fn write_beside(socket: Arc<TcpStream>, writer: Writer, body: EventBody, patienc
         // The client is to see the end at once, though the handler may go on. What cannot be shut down is shut already.
         drop(socket.shutdown(Shutdown::Write));
     };
-    thread::Builder::new().name("http-stream".to_owned()).stack_size(SMALL_STACK).spawn(write)
+    threads::start_small("http-stream", SMALL_STACK, write)
 }

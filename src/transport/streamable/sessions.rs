@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::connection::{Back, Client, Link, Outlet};
 use crate::identity::Key;
 use crate::rpc_error::RpcError;
+use crate::threads;
 use crate::transport::room::Seat;
 use crate::transport::streamable::lines::Lines;
 use crate::transport::streamable::replay::Replay;
@@ -210,7 +211,7 @@ fn sweep(sessions: Weak<Sessions>, timeout: Duration) {
             }
         }
     };
-    if let Err(error) = thread::Builder::new().name("sessions".to_owned()).spawn(work) {
+    if let Err(error) = threads::start("sessions", work) {
         log::error!("cannot start the thread that ends unused sessions: {error}");
     }
 }

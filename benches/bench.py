@@ -7,6 +7,7 @@ A target that is not met is said, and fails nothing: times depend on the machine
 import argparse
 import json
 import os
+import resource
 import socket
 import statistics
 import subprocess
@@ -251,36 +252,79 @@ def start(args):
         target("against the limit's", median([one / other for one, other in zip(times["ours"], times["limit"])]), most=1.3)
 
 
+def allowed(wanted):
+    """How many sessions this machine allows of those, and what bounds them. Server and load have descriptors of their own, one for each session."""
+    def setting(path, otherwise=sys.maxsize):
+        try:
+            with open(path) as file:
+                return int(file.read())
+        except (OSError, ValueError):  # not there, or "max"
+            return otherwise
+
+    tasks = int(open("/proc/loadavg").read().split()[3].split("/")[1])
+    with open("/proc/self/cgroup") as lines:
+        groups = ["/sys/fs/cgroup%s/pids" % line.strip().split(":")[2].rstrip("/") for line in lines if line.startswith(("0:", "1:"))]
+    spare = 512
+    bounds = [
+        (wanted, "nothing but what was asked for"),
+        (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - spare, "descriptors (ulimit -Hn)"),
+        # A thread has its stack and the page before it.
+        ((setting("/proc/sys/vm/max_map_count") - spare) // 2, "maps (vm.max_map_count)"),
+        (setting("/proc/sys/kernel/threads-max") - tasks - spare, "threads (kernel.threads-max)"),
+        (setting("/proc/sys/kernel/pid_max") - tasks - spare, "process ids (kernel.pid_max)"),
+        (len(range(*map(int, open("/proc/sys/net/ipv4/ip_local_port_range").read().split()))) - 4 * spare, "local ports (ip_local_port_range)"),
+    ]
+    bounds += [(setting(group + ".max") - setting(group + ".current", 0) - spare, "the pids of the cgroup") for group in groups]
+    processes = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if os.geteuid() and processes != resource.RLIM_INFINITY:
+        bounds.append((processes - tasks - spare, "processes of this user (ulimit -u)"))
+    return min(bounds, key=lambda bound: bound[0])
+
+
 def idle(args):
-    print("### %d idle HTTP+SSE sessions, opened by 64 at once; 8 sessions calling alone and meanwhile\n" % args.sessions)
-    room = str(max(4096, args.sessions + 256))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    for wanted in map(int, args.sessions.split(",")):
+        count, why = allowed(wanted)
+        crowd(args, count, why)
+    broadcast(args)
+
+
+def crowd(args, count, why):
+    print("### %d idle HTTP+SSE sessions, opened by 64 at once; 8 sessions calling alone and meanwhile\n" % count)
+    print("Bounded by: %s.\n" % why)
+    room = str(max(4096, count + 256))
     ours = [args.ours, "demo", "--http", "--port", "{port}", "--log-level", "off", "--max-connections", room, "--max-sessions", room]
     rows, results = [], {}
     for subject in [Subject("limit", [os.path.join(args.bin, "bench-limit"), "{port}"], {}), Subject("ours", ours, {})]:
         with subject as server:
-            got = server and load(args, "idle", port=subject.port, pid=subject.process.pid, count=args.sessions, seconds=args.seconds,
+            got = server and load(args, "idle", port=subject.port, pid=subject.process.pid, count=count, seconds=args.seconds,
                                   warmup=args.seconds / 3)
         if not isinstance(got, dict):
             print("- %s: %s" % (subject.name, got or "did not start"))
             continue
         results[subject.name] = got
         rows.append([subject.name, number(got["opened"]), number(got["opening_ms"]), number(got["kib_each"], 1), number(got["p99_alone"]),
-                     number(got["p99_meanwhile"]), number(got["returned_ms"]), str(got["threads_left"]), str(got["descriptors_left"])])
-    table(["server", "opened", "in ms", "KiB each", "p99 us alone", "p99 us meanwhile", "all returned after ms", "threads left", "descriptors left"], rows)
+                     number(got["p99_meanwhile"]), number(got["served"]), number(got["serving_ms"]), number(got["noticed_ms"]), number(got["returned_ms"]),
+                     str(got["threads_left"]), str(got["descriptors_left"])])
+    table(["server", "opened", "in ms", "KiB each", "p99 us alone", "p99 us meanwhile", "answered a ping", "in ms", "closing seen after ms", "all returned after ms",
+           "threads left", "descriptors left"], rows)
     for name, got in results.items():
-        if "bounded_by" in got:
-            print("- %s: bounded by: %s" % (name, got["bounded_by"]))
+        for what in ("not_opened", "not_served"):
+            if what in got:
+                print("- %s: %s: %s" % (name, what.replace("_", " "), got[what]))
     if "ours" in results:
         got = results["ours"]
-        target("all opened", got["opened"], least=args.sessions, unit="")
+        target("all opened", got["opened"], least=count, unit="")
+        target("all answered a ping", got["served"], least=count, unit="")
         target("KiB resident for each", got["kib_each"], most=14, unit="")
         target("p99 against alone", got["p99_meanwhile"] / got["p99_alone"], most=3)
         target("threads and descriptors left", got["threads_left"] + got["descriptors_left"], most=0, unit="")
-    broadcast(args)
+    print(flush=True)
 
 
 def broadcast(args):
-    print("\n### One list_changed to %d sessions: until the last has read it\n" % args.listeners)
+    print("### One list_changed to %d sessions: until the last has read it\n" % args.listeners)
     room = str(args.listeners + 256)
     settings = {"MCP_TRANSPORT": "http", "MCP_HTTP_PORT": "{port}", "MCP_MAX_CONNECTIONS": room, "MCP_MAX_SESSIONS": room, "MCP_LOG": "off"}
     rows, results = [], {}
@@ -349,7 +393,7 @@ def main():
     parser.add_argument("--only", default="", help="cases such as sse-8-16B, divided by commas")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.6)
-    parser.add_argument("--sessions", type=int, default=2000)
+    parser.add_argument("--sessions", default="2000,10000", help="how many are idle, divided by commas")
     parser.add_argument("--listeners", type=int, default=5000)
     args = parser.parse_args()
     args.load = os.path.join(args.bin, "bench-load")

@@ -15,7 +15,7 @@ bench: release bench-programs ## calls/s, CPU per call, latency, start, beside t
 	$(call BENCH,calls)
 	$(call BENCH,start)
 
-bench-idle: release bench-programs ## 2000 idle event streams, and one notification to 5000 (Linux, Python 3; 1 min)
+bench-idle: release bench-programs ## 2000 idle event streams and up to 10000, and one notification to 5000 (Linux, Python 3; 1 min)
 	$(BENCH_BUILD) -p bench-change
 	$(call BENCH,idle)
 

@@ -3,6 +3,7 @@
 mod bind;
 pub(crate) mod connections;
 pub(crate) mod endpoints;
+mod hangup;
 pub(crate) mod http;
 mod incoming;
 mod monitor;

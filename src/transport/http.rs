@@ -18,6 +18,7 @@ use crate::threads;
 use crate::transport::bind::{bind, reachable};
 use crate::transport::connections::Connections;
 use crate::transport::endpoints::Endpoints;
+use crate::transport::hangup::Hangups;
 use crate::transport::monitor::Monitor;
 use crate::transport::relay::Relay;
 use crate::transport::reply::Full;
@@ -51,6 +52,7 @@ struct Shared {
     first: http1::Limits,
     write_deadline: Duration,
     monitor: Arc<Monitor>,
+    hangups: Hangups,
     relay: Arc<Relay<Connection>>,
 }
 
@@ -69,8 +71,15 @@ impl Listener {
             idle: config.limits.idle_timeout,
         };
         let first = http1::Limits { idle: config.limits.head_deadline, ..limits.clone() };
-        let (monitor, relay) = (Monitor::new(), Relay::new(STACK));
-        let shared = Arc::new(Shared { endpoints, limits, first, write_deadline: config.limits.write_deadline, monitor, relay });
+        let shared = Arc::new(Shared {
+            endpoints,
+            limits,
+            first,
+            write_deadline: config.limits.write_deadline,
+            monitor: Monitor::new(),
+            hangups: Hangups::new(),
+            relay: Relay::new(STACK),
+        });
         let connections = Connections::new(config.max_connections, config.limits.stray_stream);
         let is_stopping = Arc::new(AtomicBool::new(false));
         let (turn_away, turned_away) = bounded(TURNED_AWAY);

@@ -123,6 +123,24 @@ impl EventStream {
         }
     }
 
+    /// The client will send no more. If nobody is there, its system refuses the comment that this writes. What is under way already may have arrived
+    /// before, so the comment goes behind it.
+    pub fn probe(&self) {
+        let comment = Item::Event { before: event::KEEP_ALIVE.to_owned(), message: None };
+        let mut load = self.lock();
+        if load.is_gone || load.is_finished {
+            return;
+        }
+        if let Some(wire) = (load.count == 0).then(|| self.free_wire()).flatten() {
+            drop(load);
+            // A comment that cannot be written has ended the stream.
+            drop(self.write_past_queue(wire, &comment, Patience::None));
+            return;
+        }
+        load.enqueue(comment, Patience::UntilRoom);
+        self.wake_writer(load);
+    }
+
     /// Whether it goes on, as far as can be seen from here.
     pub fn is_open(&self) -> bool {
         let load = self.lock();

@@ -7,6 +7,9 @@ mod connect;
 mod demo;
 mod ending;
 mod guard;
+// It is epoll that notices.
+#[cfg(target_os = "linux")]
+mod hangup;
 mod hostile;
 mod http;
 // What the system says of a failure is in Linux's words.

@@ -17,7 +17,7 @@ const QUEUE: usize = 16;
 
 /// The way to one client.
 enum Way {
-    Socket(Mutex<TcpStream>),
+    Socket(Mutex<Arc<TcpStream>>),
     Channel(SyncSender<Vec<u8>>),
 }
 
@@ -71,7 +71,7 @@ fn serve(mut stream: TcpStream, ways: &Ways, has_channel: bool) -> io::Result<()
                         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: 1\r\nContent-Length: {length}\r\n\r\n"
                     );
                     let [first, text, last] = answer.parts();
-                    write(&mut stream, [head.as_bytes(), first, text, last])?;
+                    write(&stream, [head.as_bytes(), first, text, last])?;
                 }
             }
         } else {
@@ -90,7 +90,9 @@ fn serve(mut stream: TcpStream, ways: &Ways, has_channel: bool) -> io::Result<()
     }
 }
 
-fn events(mut stream: TcpStream, ways: &Ways, has_channel: bool) -> io::Result<()> {
+fn events(stream: TcpStream, ways: &Ways, has_channel: bool) -> io::Result<()> {
+    // One descriptor for both ways.
+    let stream = Arc::new(stream);
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     let head =
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\nevent: endpoint\ndata: /messages/?session_id=";
@@ -100,16 +102,16 @@ fn events(mut stream: TcpStream, ways: &Ways, has_channel: bool) -> io::Result<(
     if has_channel {
         let (sender, receiver) = sync_channel::<Vec<u8>>(QUEUE);
         insert(Way::Channel(sender));
-        stream.write_all(endpoint.as_bytes())?;
+        (&*stream).write_all(endpoint.as_bytes())?;
         while let Ok(event) = receiver.recv() {
-            if stream.write_all(&event).is_err() {
+            if (&*stream).write_all(&event).is_err() {
                 break;
             }
         }
     } else {
-        insert(Way::Socket(Mutex::new(stream.try_clone()?)));
-        stream.write_all(endpoint.as_bytes())?;
-        while stream.read(&mut [0; 16])? > 0 {}
+        insert(Way::Socket(Mutex::new(Arc::clone(&stream))));
+        (&*stream).write_all(endpoint.as_bytes())?;
+        while (&*stream).read(&mut [0; 16])? > 0 {}
     }
     ways.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
     Ok(())
@@ -149,15 +151,15 @@ impl Way {
         let [first, text, last] = answer.parts();
         match self {
             Way::Socket(stream) => {
-                let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
-                write(&mut stream, [event, first, text, last, b"\n\n"])
+                let stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+                write(&stream, [event, first, text, last, b"\n\n"])
             }
             Way::Channel(sender) => sender.send([event, first, text, last, b"\n\n"].concat()).map_err(|_| io::ErrorKind::BrokenPipe.into()),
         }
     }
 }
 
-fn write<const N: usize>(stream: &mut TcpStream, parts: [&[u8]; N]) -> io::Result<()> {
+fn write<const N: usize>(mut stream: &TcpStream, parts: [&[u8]; N]) -> io::Result<()> {
     let mut slices = parts.map(IoSlice::new);
     let mut left = &mut slices[..];
     IoSlice::advance_slices(&mut left, 0);

@@ -7,8 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::calls::Crew;
+use crate::conn::Conn;
 use crate::histogram::Histogram;
-use crate::session::{Session, Target, Transport, open_listener, open_stream};
+use crate::session::{Session, Target, Transport, open_listener, open_stream, ping};
 use crate::{Flags, Report, Result, proc};
 
 /// How many clients open sessions at the same time.
@@ -37,14 +38,39 @@ fn open_many<T: Send>(count: usize, open: impl Fn() -> Result<T> + Sync) -> (Vec
     (opened.into_inner().unwrap_or_else(PoisonError::into_inner), failure.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// How many of these sessions are served, asked by as many at once as opened them; and why the first of the others is not.
+fn ping_all(target: &Target, streams: &mut [(Conn, String)]) -> (usize, Option<String>) {
+    let (served, failure) = (AtomicUsize::new(0), Mutex::new(None));
+    let ask = |some: &mut [(Conn, String)]| -> Result<()> {
+        let mut posts = Conn::open(target.address, 4096)?;
+        for (events, path) in some {
+            ping(events, &mut posts, target.address, path)?;
+            served.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    let share = streams.len().div_ceil(OPENERS).max(1);
+    thread::scope(|scope| {
+        for some in streams.chunks_mut(share) {
+            scope.spawn(|| {
+                if let Err(error) = ask(some) {
+                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.to_string());
+                }
+            });
+        }
+    });
+    (served.into_inner(), failure.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
 pub fn idle(flags: &Flags) -> Result<Report> {
     let target = Target::read(flags)?;
     let Transport::Sse(path) = &target.transport else { return Err("idle sessions are those of HTTP+SSE".into()) };
     let (pid, count, callers) = (flags.or("pid", 0)?, flags.or("count", 2000)?, flags.or("callers", 8)?);
     let seconds = Duration::from_secs_f64(flags.or("seconds", 1.0)?);
     let warmup = Duration::from_secs_f64(flags.or("warmup", 0.3)?);
+    let patience = Duration::from_secs(flags.or("deadline", 30)?);
     let mut report = Report::default();
-    let (threads, descriptors) = (proc::threads(pid), proc::descriptors(pid));
+    let descriptors = proc::descriptors(pid);
 
     let measure = |crew: &Crew| {
         crew.measure();
@@ -54,13 +80,23 @@ pub fn idle(flags: &Flags) -> Result<Report> {
     measure(&crew);
     report_calls(&mut report, "alone", &crew.finish()?);
 
+    let until = |is_so: &dyn Fn() -> bool| {
+        let begin = Instant::now();
+        while !is_so() && begin.elapsed() < patience {
+            thread::sleep(Duration::from_millis(20));
+        }
+        begin.elapsed().as_secs_f64() * 1e3
+    };
+    // What is there now is there before the crowd comes: a server that has just been started may still start threads.
+    until(&|| proc::descriptors(pid) <= descriptors);
+    let threads = proc::threads(pid);
     let (before, _) = proc::resident(&[pid]);
     let begin = Instant::now();
-    let (streams, failure) = open_many(count, || open_stream(target.address, path, BUFFER).map(|(conn, _)| conn));
+    let (mut streams, failure) = open_many(count, || open_stream(target.address, path, BUFFER));
     report.number("opened", streams.len());
     report.number("opening_ms", begin.elapsed().as_secs_f64() * 1e3);
     if let Some(failure) = failure {
-        report.sentence("bounded_by", &failure);
+        report.sentence("not_opened", &failure);
     }
     let (after, _) = proc::resident(&[pid]);
     report.number("kib_each", after.saturating_sub(before) as f64 / streams.len().max(1) as f64);
@@ -71,16 +107,21 @@ pub fn idle(flags: &Flags) -> Result<Report> {
     measure(&crew);
     report_calls(&mut report, "meanwhile", &crew.finish()?);
 
-    drop(streams);
-    let deadline = Instant::now() + Duration::from_secs(flags.or("deadline", 60)?);
-    let is_as_before = || proc::threads(pid) <= threads && proc::descriptors(pid) <= descriptors;
     let begin = Instant::now();
-    while !is_as_before() && Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(50));
+    let (served, failure) = ping_all(&target, &mut streams);
+    report.number("served", served);
+    report.number("serving_ms", begin.elapsed().as_secs_f64() * 1e3);
+    if let Some(failure) = failure {
+        report.sentence("not_served", &failure);
     }
-    report.number("returned_ms", begin.elapsed().as_secs_f64() * 1e3);
-    report.number("threads_left", proc::threads(pid) as i64 - threads as i64);
-    report.number("descriptors_left", proc::descriptors(pid) as i64 - descriptors as i64);
+
+    drop(streams);
+    // A stream's thread has its descriptor until it ends; threads that wait for further calls may stay for a while.
+    let noticed = until(&|| proc::descriptors(pid) <= descriptors);
+    report.number("noticed_ms", noticed);
+    report.number("returned_ms", noticed + until(&|| proc::threads(pid) <= threads));
+    report.number("threads_left", proc::threads(pid).saturating_sub(threads));
+    report.number("descriptors_left", proc::descriptors(pid).saturating_sub(descriptors));
     Ok(report)
 }
 

@@ -126,6 +126,13 @@ pub fn open_stream(address: SocketAddr, path: &str, buffer: usize) -> Result<(Co
     }
 }
 
+/// Whether a session of HTTP+SSE is served: a ping, and its answer on the stream.
+pub fn ping(events: &mut Conn, posts: &mut Conn, address: SocketAddr, path: &str) -> Result<()> {
+    post(posts, address, path, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}")?;
+    let Event::Message(data) = events.event()? else { return Err("an endpoint once more".into()) };
+    if after(events.body(data), b"\"result\":").is_some() { Ok(()) } else { Err("a ping was answered with an error".into()) }
+}
+
 /// Opens an event stream whose client has said that it is initialized: only those are told of changes. The way to POST is closed again.
 pub fn open_listener(address: SocketAddr, path: &str, buffer: usize) -> Result<Conn> {
     let (mut events, path) = open_stream(address, path, buffer)?;

@@ -13,6 +13,7 @@ use crate::http1::{self, CONTINUE, Framing, Head, Reader, Refusal, Socket, Write
 use crate::threads;
 use crate::transport::connections::{Phase, Place};
 use crate::transport::endpoints::{self, Exchange};
+use crate::transport::hangup::Watched;
 use crate::transport::monitor::Watch;
 use crate::transport::relay::{Baton, Lane, Relay};
 use crate::transport::reply::{EventBody, Full, Reply};
@@ -61,7 +62,8 @@ enum After {
 struct Carried {
     body: EventBody,
     socket: Arc<TcpStream>,
-    _place: Place,
+    watched: Option<Watched>,
+    place: Place,
 }
 
 impl Baton for Connection {
@@ -186,8 +188,8 @@ impl Connection {
         }
         match jobs.pop() {
             Some(job) if jobs.is_empty() => {
-                let (socket, patience) = (Arc::clone(self.socket.stream()), self.shared.write_deadline);
-                response.run(job, Box::new(move |body| write_beside(socket, writer.close(), body, patience)))
+                let (shared, socket) = (Arc::clone(&self.shared), Arc::clone(self.socket.stream()));
+                response.run(job, Box::new(move |body| write_beside(shared, socket, writer.close(), body)))
             }
             last => {
                 jobs.into_iter().chain(last).for_each(|job| self.shared.endpoints.run(job));
@@ -222,11 +224,12 @@ impl Connection {
 
     /// Begins a stream, and leaves it to a thread of its own.
     fn stream(self: Box<Self>, writer: Writer, mut body: EventBody) {
-        let Connection { place, socket, .. } = *self;
+        let Connection { place, socket, shared, .. } = *self;
         place.set_stream(body.feed().stream(), body.is_used());
         let head = writer.stream(200, &body.take_headers());
-        let carried = Carried { body, socket: Arc::clone(socket.stream()), _place: place };
+        let mut carried = Carried { body, socket: Arc::clone(socket.stream()), watched: None, place };
         if carried.body.feed().begin(&carried.socket, writer.is_chunked(), head).is_ok() {
+            carried.watched = shared.hangups.watch(carried.body.feed().stream(), &carried.socket);
             carry(carried);
         }
     }
@@ -273,7 +276,7 @@ fn carry(carried: Carried) {
 
 impl Carried {
     fn write(self) {
-        let Carried { body, socket, _place } = self;
+        let Carried { body, socket, watched: _watched, place: _place } = self;
         let ended_well = body.feed().run();
         drop(body);
         if ended_well {
@@ -284,11 +287,12 @@ impl Carried {
 }
 
 /// Begins an event stream, and writes it in a thread of its own while the connection's is busy with the handler.
-fn write_beside(socket: Arc<TcpStream>, writer: Writer, body: EventBody, patience: Duration) -> io::Result<JoinHandle<()>> {
+fn write_beside(shared: Arc<Shared>, socket: Arc<TcpStream>, writer: Writer, body: EventBody) -> io::Result<JoinHandle<()>> {
     let head = writer.stream(200, body.headers());
-    write_all(&socket, &mut [IoSlice::new(&head)], Instant::now() + patience)?;
+    write_all(&socket, &mut [IoSlice::new(&head)], Instant::now() + shared.write_deadline)?;
     body.feed().attach(&socket, writer.is_chunked(), Vec::new());
     let write = move || {
+        let _watched = shared.hangups.watch(body.feed().stream(), &socket);
         body.feed().run();
         // The client is to see the end at once, though the handler may go on. What cannot be shut down is shut already.
         drop(socket.shutdown(Shutdown::Write));

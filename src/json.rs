@@ -13,6 +13,8 @@ use serde_core::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::scan::first;
+
 pub(crate) use envelope::{Envelope, INNER, Unreadable, envelope};
 
 /// One JSON value as text: valid, on one line, otherwise byte for byte as it was written.
@@ -122,15 +124,6 @@ pub(crate) fn push_string(out: &mut String, text: &str) {
 /// Where the first byte stands that cannot be in a JSON string as it is.
 fn first_to_escape(bytes: &[u8]) -> Option<usize> {
     first(bytes, |byte| (byte < 0x20) | (byte == b'"') | (byte == b'\\'))
-}
-
-/// Where the first byte stands that `is` says yes to. The others are passed over in chunks, with a loop that compilers make vector instructions of: twenty
-/// times as fast as byte by byte, provided that it gathers bytes and no `bool`, and that `is` has no `&&` and `||`.
-#[inline]
-fn first(bytes: &[u8], is: impl Fn(u8) -> bool) -> Option<usize> {
-    let has_none = |chunk: &&[u8]| chunk.iter().fold(0, |found, byte| found | u8::from(is(*byte))) == 0;
-    let passed = bytes.chunks_exact(64).take_while(has_none).count() * 64;
-    bytes[passed..].iter().position(|byte| is(*byte)).map(|at| passed + at)
 }
 
 /// `value` as text. (Its `Display` can write it in lines as well, which is a second writer in the program.)

@@ -47,6 +47,7 @@ mod reload;
 mod rpc_error;
 #[cfg(all(feature = "run", unix))]
 mod run;
+mod scan;
 mod serve;
 mod server;
 mod slots;

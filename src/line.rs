@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, Write};
 
+use crate::scan::first;
+
 /// What a line turned out to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
@@ -30,7 +32,7 @@ pub(crate) fn read(input: &mut impl BufRead, limit: usize) -> io::Result<Option<
             break;
         }
         is_empty = false;
-        let end = available.iter().position(|byte| *byte == b'\n');
+        let end = first(available, |byte| byte == b'\n');
         let part = &available[..end.unwrap_or(available.len())];
         if line.len() + part.len() > limit + 1 {
             is_too_long = true;

@@ -7,6 +7,7 @@ use std::str::{self, FromStr};
 use tiny_http::Method;
 
 use super::Refusal;
+use crate::scan::first;
 
 /// Up to so many headers are found without memory of their own. More would be a page of stack that each idle connection keeps.
 const FEW: usize = 16;
@@ -307,7 +308,7 @@ pub(super) enum Line {
 /// wherever a line ends or not: other parsers take some of them for line ends.
 pub(super) fn line_end(bytes: &[u8], from: usize, limit: usize) -> Result<Line, Refusal> {
     let within = &bytes[..bytes.len().min(limit)];
-    let Some(skip) = first_control(&within[from.min(within.len())..]) else {
+    let Some(skip) = first(&within[from.min(within.len())..], is_control) else {
         return Ok(if bytes.len() >= limit { Line::TooLong } else { Line::Open(bytes.len()) });
     };
     let at = from + skip;
@@ -321,14 +322,8 @@ pub(super) fn line_end(bytes: &[u8], from: usize, limit: usize) -> Result<Line, 
     }
 }
 
-/// Sixteen at a time, without a branch among them, which the compiler turns into vector instructions.
-fn first_control(bytes: &[u8]) -> Option<usize> {
-    let clean = bytes.chunks_exact(16).take_while(|chunk| !chunk.iter().fold(false, |any, byte| any | is_control(*byte))).count() * 16;
-    bytes[clean..].iter().position(|byte| is_control(*byte)).map(|at| clean + at)
-}
-
 fn is_control(byte: u8) -> bool {
-    (byte < b' ' && byte != b'\t') || byte == 0x7f
+    ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f)
 }
 
 pub(super) fn is_token(bytes: &[u8]) -> bool {

@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 
-use super::{first, unquote};
+use super::unquote;
+use crate::scan::first;
 
 /// Fills in the texts of the members of the object `text` that have these names; the first of a name counts. False when it is no object.
 pub(super) fn find<'a, S: AsRef<str>>(text: &'a str, names: &[S], found: &mut [Option<&'a str>]) -> bool {

@@ -125,3 +125,16 @@ fn batches_are_taken_apart() {
     assert!(Incoming::parse("[]".to_owned()).is_err());
     assert_eq!(Incoming::parse("[1".to_owned()).err().unwrap().error.code(), -32700);
 }
+
+#[test]
+fn a_message_that_is_built_is_as_one_that_is_read() {
+    for method in ["tools/call", "", "a\"b", "caf\u{e9}", "line\nbreak"] {
+        let built = Message::request("1", method, Some("{}"));
+        let read = Message::parse(built.as_str().to_owned()).unwrap();
+        assert_eq!((built.method(), &built), (method.into(), &read));
+        assert_eq!(read.method(), method);
+    }
+    let escaped = Message::parse(r#"{"jsonrpc":"2.0","id":1,"method":"\u0061\"b"}"#.to_owned()).unwrap();
+    assert_eq!(escaped.method(), "a\"b");
+    assert_eq!(escaped.with_id("22").method(), "a\"b");
+}

@@ -96,7 +96,7 @@ impl Connection {
         loop {
             let jobs = match self.exchange() {
                 After::Jobs(jobs) => jobs,
-                After::Stream(writer, body) => return self.stream(writer, body),
+                After::Stream(writer, body) => return (*self).stream(writer, body),
                 After::End => return,
             };
             match self.run(jobs, &shared.relay, &mut lane) {
@@ -223,8 +223,8 @@ impl Connection {
     }
 
     /// Begins a stream, and leaves it to a thread of its own.
-    fn stream(self: Box<Self>, writer: Writer, mut body: EventBody) {
-        let Connection { place, socket, shared, .. } = *self;
+    fn stream(self, writer: Writer, mut body: EventBody) {
+        let Connection { place, socket, shared, .. } = self;
         place.set_stream(body.feed().stream(), body.is_used());
         let head = writer.stream(200, &body.take_headers());
         let mut carried = Carried { body, socket: Arc::clone(socket.stream()), watched: None, place };

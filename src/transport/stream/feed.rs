@@ -152,3 +152,62 @@ impl Drop for Feed {
         *self.stream.wire() = Wire::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::super::{Bounds, stream};
+    use super::*;
+    use crate::connection::Outlet;
+    use crate::message::Message;
+
+    const BOUNDS: Bounds = Bounds { messages: 64, bytes: 1 << 20, write_deadline: Duration::from_secs(10) };
+
+    fn note(number: u32) -> Message {
+        Message::notification("n", Some(&format!("[{number}]")))
+    }
+
+    #[test]
+    fn the_head_goes_out_with_what_is_queued_and_nothing_overtakes_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Arc::new(listener.accept().unwrap().0);
+        let (stream, feed) = stream(BOUNDS, Duration::from_secs(10));
+        stream.open_with("first\n\n".to_owned()).unwrap();
+        stream.send(note(1)).unwrap();
+        feed.begin(&socket, true, b"head\r\n\r\n".to_vec()).unwrap();
+        stream.send(note(2)).unwrap();
+        stream.finish();
+        assert!(feed.run());
+        drop((feed, stream, socket));
+        let mut read = String::new();
+        client.read_to_string(&mut read).unwrap();
+        let event = |number| format!("event: message\ndata: {}\n\n", note(number).as_str());
+        let chunk = |text: String| format!("{:x}\r\n{text}\r\n", text.len());
+        let chunks: String = ["first\n\n".to_owned(), event(1), event(2)].map(chunk).concat();
+        assert_eq!(read, format!("head\r\n\r\n{chunks}0\r\n\r\n"));
+    }
+
+    #[test]
+    fn an_idle_stream_holds_no_memory_for_a_busy_one() {
+        let (stream, feed) = stream(BOUNDS, Duration::from_secs(10));
+        for number in 0..20 {
+            stream.offer(note(number)).unwrap();
+        }
+        for number in 0..20 {
+            assert!(matches!(feed.next(), Next::Text(text) if text.contains(note(number).as_str())));
+        }
+        let load = stream.lock();
+        assert_eq!((load.queue.capacity(), load.count, load.bytes, load.hasty_count, load.hasty_bytes), (0, 0, 0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_queued_ends_with_its_writer() {
+        let (stream, feed) = stream(BOUNDS, Duration::from_secs(10));
+        stream.send(note(1)).unwrap();
+        drop(feed);
+        assert!(stream.lock().queue.is_empty() && stream.send(note(2)).is_err());
+    }
+}

@@ -7,6 +7,14 @@ BENCH = python3 benches/bench.py $(1) --ours $(RELEASE) --bin $(BENCH_BIN) $(BEN
 BENCH_BUILD = $(CARGO) build --release --locked --manifest-path benches/Cargo.toml --target-dir $(BENCHES)
 
 INCUMBENT := $(BENCHES)/incumbent
+# mcp-hmr wants Python 3.12 and is left out where there is none; mcpmon is not on npm and left out unless MCPMON is a checkout of its repository.
+HMR := $(BENCHES)/mcp-hmr
+HMR_PYTHON ?= $(shell for each in python3 python3.12 python3.13; do $$each -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$each && break; done)
+MCPMON ?=
+MCPMON_COMMIT := 20437dc
+MCPMON_BUILT := $(BENCHES)/mcpmon-$(MCPMON_COMMIT)
+RELOAD_PEERS := $(INCUMBENT)/.installed $(if $(HMR_PYTHON),$(HMR)/.installed) $(if $(MCPMON),$(MCPMON_BUILT)/.installed)
+RELOAD_PEER_FLAGS = --venv $(INCUMBENT) $(if $(HMR_PYTHON),--hmr $(HMR)) $(if $(MCPMON),--mcpmon $(MCPMON_BUILT))
 PEER_FLAGS = --peers --peer-bin $(BENCHES)/peers/release --venv $(INCUMBENT)
 
 .PHONY: bench bench-connect bench-peers bench-idle bench-front bench-reload bench-programs
@@ -32,15 +40,31 @@ bench-peers: release bench-programs $(INCUMBENT)/.installed ## the same beside t
 	$(call BENCH,start) $(PEER_FLAGS)
 
 # The one benchmark that can fail: a call of ours that fails, gets lost or is answered by old code is a fault, whatever the machine.
-bench-reload: release $(CLIENTS)/mcp-2.3.0/.installed $(CLIENTS)/node/.installed $(INCUMBENT)/.installed ## edits under a calling client: lost calls, edit to new answer, gaps, idle CPU; the incumbent beside it (Linux, Python 3.11, Node 20; 8 min)
-	python3 benches/reload --ours $(RELEASE) --clients $(CLIENTS) --venv $(INCUMBENT) --work $(BENCHES)/reload $(BENCH_FLAGS)
+bench-reload: release $(CLIENTS)/mcp-2.3.0/.installed $(CLIENTS)/node/.installed $(RELOAD_PEERS) ## edits under a calling client: lost calls, edit to new answer, gaps, idle CPU; peers beside it, mcpmon too if MCPMON is its checkout (Linux, Python 3.11, 3.12 for mcp-hmr, Node 20; 12 min)
+	python3 benches/reload --ours $(RELEASE) --clients $(CLIENTS) $(RELOAD_PEER_FLAGS) --work $(BENCHES)/reload $(BENCH_FLAGS)
 
-# Without ensurepip (Debian splits it off) the environment borrows the pip of the system.
-$(INCUMBENT)/.installed: benches/peers/incumbent.txt
+# Without ensurepip (Debian splits it off) the environment borrows the pip of the system. $(1) is the Python.
+define ENVIRONMENT
 	rm -rf $(@D)
-	python3 -m venv $(@D) 2>/dev/null || python3 -m venv --clear --without-pip $(@D)
+	$(1) -m venv $(@D) 2>/dev/null || $(1) -m venv --clear --without-pip $(@D)
 	if [ -x $(@D)/bin/pip ]; then $(@D)/bin/python -m pip install -q --disable-pip-version-check -r $<; \
 	else python3 -m pip --python $(@D)/bin/python install -q --disable-pip-version-check -r $<; fi
+	touch $@
+endef
+
+$(INCUMBENT)/.installed: benches/peers/incumbent.txt
+	$(call ENVIRONMENT,python3)
+
+$(HMR)/.installed: benches/peers/mcp-hmr.txt
+	$(call ENVIRONMENT,$(HMR_PYTHON))
+
+# As its package.json builds it. Its lock file lacks an entry, which `npm ci` refuses.
+$(MCPMON_BUILT)/.installed:
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	git -C $(MCPMON) archive $(MCPMON_COMMIT) | tar -x -C $(@D)
+	cd $(@D) && npm install --silent --no-audit --no-fund --ignore-scripts
+	cd $(@D) && npm run --silent clean && npm run --silent build
 	touch $@
 
 bench-programs:

@@ -164,7 +164,7 @@ def _():
 @test("cargo binstall finds the tarball by the names that Cargo.toml gives")
 def _():
     meta = json.loads(call("cargo", "metadata", "--no-deps", "--format-version", "1", cwd=ROOT))["packages"][0]["metadata"]["binstall"]
-    values = {"name": NAME, "version": VERSION, "target": TARGET, "bin": NAME, "binary-ext": "", "archive-suffix": ".tar.gz", "repo": "REPO"}
+    values = {"name": NAME, "version": VERSION, "target": TARGET, "bin": NAME, "binary-ext": "", "archive-suffix": ".tar.gz", "repo": packages.REPOSITORY}
 
     def fill(template):
         return re.sub(r"\{ ([a-z-]+) \}", lambda found: values[found[1]], template)
@@ -196,6 +196,11 @@ def _():
     runs(program, folder)
     shown = call(*pip, "show", "--files", NAME)
     assert f"Version: {VERSION}" in shown and f"bin/{NAME}" in shown, shown
+    with zipfile.ZipFile(wheel) as archive:
+        about = archive.read(record.replace("RECORD", "METADATA")).decode()
+    assert f"\nProject-URL: Repository, {packages.REPOSITORY}\n" in about
+    near = re.findall(r"\]\((?!https?:|#)[^)]*\)|src=\"(?!https?:)[^\"]*\"", about)
+    assert not near, f"these lead nowhere on PyPI: {near}"
     call(*pip, "check")
     call(*pip, "uninstall", "--yes", NAME)
     assert not program.exists()
@@ -207,6 +212,8 @@ def _():
     folder = fresh("npm")
     call("npm", "install", "--offline", "--no-audit", "--no-fund", "--prefix", folder, DIST / f"{NAME}-{VERSION}.tgz", cwd=folder)
     program = folder / "node_modules/.bin" / NAME
+    about = json.loads((folder / "node_modules" / NAME / "package.json").read_text())
+    assert about["repository"]["url"] == f"git+{packages.REPOSITORY}.git", about
     runs(program, folder)
     wrong = subprocess.run([program, "no-such-command"], capture_output=True, timeout=30, env=CLEAN)
     assert wrong.returncode == 2, wrong
@@ -235,7 +242,8 @@ def _():
     allowed = re.compile(r"(src|examples)/.*\.rs|Cargo\.(toml|lock|toml\.orig)|\.cargo_vcs_info\.json|(README|CHANGELOG|DESIGN|SECURITY)\.md|LICENSE")
     strange = [name for name in listed if not allowed.fullmatch(name)]
     assert not strange, strange
-    call("cargo", "package", "--locked", "--allow-dirty", cwd=ROOT)
+    # Not in the usual folder: what is built from the copy there passes for a build of this checkout, and later edits of it are not seen.
+    call("cargo", "package", "--locked", "--allow-dirty", "--target-dir", WORK / "cargo-package", cwd=ROOT)
     return f"{len(listed)} files"
 
 

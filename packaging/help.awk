@@ -19,7 +19,7 @@ BEGIN { row("TARGET", "TAKES", "NEEDS", "WHAT IT DOES") }
 }
 END {
     print ""
-    print "CI runs .ci/run, on two cores and from nothing: check, test, conformance, clients, proxies and 60 s of soak. Minutes at most, building"
-    print "included: check 3, test 5, clients 6, conformance 5, soak 1 and its release build, proxies 2; all of it 25."
+    print "CI runs .ci/run, on two cores and from nothing: check, test, readme, conformance, clients, proxies, tls and 60 s of soak. Minutes"
+    print "at most, building included: check 3, test 5, clients 6, conformance 5, proxies 2, tls 2, soak 1 and its release build; all of it 25."
 }
 function row(target, takes, needs, what) { printf "%-18s %-7s %-40s %s\n", target, takes, needs, what }

@@ -52,7 +52,7 @@ def keywords():
     return re.findall(r'"([^"]+)"', re.search(r"^keywords = \[(.*)\]$", table, re.M)[1])
 
 
-NAME, VERSION, ABOUT = manifest("name"), manifest("version"), manifest("description")
+NAME, VERSION, ABOUT, REPOSITORY = manifest("name"), manifest("version"), manifest("description"), manifest("repository")
 
 
 def tarball(path, files):
@@ -91,11 +91,14 @@ def wheel(binary, target, folder):
         "License-Expression: MIT",
         "License-File: LICENSE",
         "Requires-Python: >=3.7",
+        f"Project-URL: Repository, {REPOSITORY}",
         "Description-Content-Type: text/markdown",
     ]
     tags = [f"Tag: py3-none-{part}" for part in platform.split(".")]
     about = ["Wheel-Version: 1.0", "Generator: packages.py", "Root-Is-Purelib: false", *tags]
-    readme = (ROOT / "README.md").read_text()
+    # PyPI shows it far from the files that it points to.
+    readme = re.sub(r"\]\(([^):#]+)\)", rf"]({REPOSITORY}/blob/v{VERSION}/\1)", (ROOT / "README.md").read_text())
+    readme = re.sub(r'src="([^":]+)"', rf'src="{REPOSITORY}/raw/v{VERSION}/\1"', readme)
     files = {
         f"{snake}-{VERSION}.data/scripts/{NAME}": (binary, 0o755),
         f"{info}/licenses/LICENSE": ((ROOT / "LICENSE").read_bytes(), 0o644),
@@ -126,6 +129,7 @@ def npm(binaries, folder):
         "description": ABOUT,
         "keywords": keywords(),
         "license": "MIT",
+        "repository": {"type": "git", "url": f"git+{REPOSITORY}.git"},
         "bin": {NAME: "launch.js"},
         "files": ["launch.js", "bin"],
         "os": sorted({place.split("-")[0] for place in places.values()}),

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use crate::clock;
 use crate::json::Json;
 use crate::message::{Kind, Message};
 use crate::rpc_error::RpcError;
@@ -157,7 +158,7 @@ impl Connection {
         let params: Json = params.parse().map_err(RpcError::invalid_params)?;
         let id = id.to_string();
         Outlet::send(&self.sender, Message::request(&id, method, Some(params.as_str()))).map_err(RpcError::internal)?;
-        let deadline = Instant::now() + timeout;
+        let deadline = clock::from_now(timeout);
         while let Ok(message) = self.receiver.recv_deadline(deadline) {
             match (message.kind(), message.letter()) {
                 (Kind::Result, Some(result)) if message.id() == id => return Ok(Json::trusted(result)),

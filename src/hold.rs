@@ -29,6 +29,7 @@ pub(crate) use note::end_of;
 
 use self::parts::{Phase, Report};
 use crate::child::{CommandLine, Ladder, Spawner};
+use crate::clock;
 use crate::error::Result;
 use group::{CLOSE_STDIN_WAIT, Group};
 use starter::Starter;
@@ -251,7 +252,7 @@ impl Hold {
 
     /// Calls may end within `grace`, then all children are stopped. Returns when they are gone.
     pub(crate) fn stop(&self, grace: Duration) {
-        let deadline = Instant::now() + grace;
+        let deadline = clock::from_now(grace);
         let mut state = self.lock();
         self.is_stopping.store(true, Ordering::SeqCst);
         state.canary = None;

@@ -29,6 +29,7 @@ pub(crate) use head::{Framing, Head, IS_TLS, Version};
 pub(crate) use source::{Socket, Source, linger};
 pub(crate) use write::{CONTINUE, LAST_CHUNK, Writer};
 
+use crate::clock::after;
 use head::{Line, Scan, is_token, line_end};
 
 /// How much one read asks for, and the most memory that an idle connection keeps.
@@ -312,9 +313,4 @@ fn chunk_size(line: &[u8]) -> Result<(u64, usize), Refusal> {
     }
     let size = number.iter().fold(0, |size, digit| size << 4 | u64::from((*digit as char).to_digit(16).unwrap_or(0)));
     Ok((size, extension.len()))
-}
-
-/// `now + wait`; a wait that no clock can hold is a year.
-fn after(now: Instant, wait: Duration) -> Instant {
-    now.checked_add(wait).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600))
 }

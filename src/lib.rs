@@ -19,6 +19,7 @@ mod child;
 #[cfg(feature = "run")]
 #[doc(hidden)]
 pub mod cli;
+mod clock;
 mod config;
 #[cfg(feature = "run")]
 mod connect;
@@ -42,6 +43,8 @@ mod identity;
 mod json;
 mod line;
 mod message;
+#[cfg(test)]
+mod random;
 #[cfg(feature = "run")]
 mod reload;
 mod rpc_error;

@@ -19,6 +19,7 @@ use crossbeam_channel::{Sender, bounded};
 pub(crate) use plan::Plan;
 
 use crate::child::{Ladder, Spawner};
+use crate::clock::YEAR;
 use crate::config::{Config, RunConfig, TransportMode};
 use crate::control::{Controlled, Controls, Past, Reloaded, Status};
 use crate::error::{Error, Result};
@@ -109,12 +110,12 @@ fn settings(run: &RunConfig) -> HoldSettings {
         shared: run.shared,
         max_children: run.max_children,
         stop_first: run.stop_first,
-        drain: run.drain,
-        start_timeout: run.start_timeout,
-        stop_timeout: run.stop_timeout,
+        drain: run.drain.min(YEAR),
+        start_timeout: run.start_timeout.map(|timeout| timeout.min(YEAR)),
+        stop_timeout: run.stop_timeout.min(YEAR),
         note: run.note,
         dev_tools: run.dev_tools,
-        hold: run.hold,
+        hold: run.hold.min(YEAR),
         park_after: PARK_AFTER,
         watching: !run.no_watch,
     }

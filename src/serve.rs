@@ -4,10 +4,11 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
+use crate::clock;
 use crate::config::{Config, TransportMode};
 use crate::connection::Back;
 use crate::dispatch::Dispatcher;
@@ -20,9 +21,6 @@ use crate::workers::Workers;
 
 /// At the end the event streams get this long to be closed by their clients' reading.
 const STREAMS: Duration = Duration::from_secs(1);
-
-/// Longer graces are this long: no clock has an end for every one of them.
-const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Exit status after a second Ctrl-C.
 const INTERRUPTED: i32 = 130;
@@ -163,9 +161,8 @@ impl Service {
 
     /// Refuses what is new, lets running calls go on for `grace`, ends every stream, and stops. What handlers ask of clients fails at once.
     pub fn stop(&self, grace: Duration) {
-        let grace = grace.min(A_YEAR);
         if let Some(stdio) = &self.stdio {
-            stdio.end_by(Instant::now() + grace);
+            stdio.end_by(clock::from_now(grace));
         }
         match &self.http {
             Some(http) => {

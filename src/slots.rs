@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::clock;
 use crate::connection::Job;
 use crate::workers::Workers;
 
@@ -196,7 +197,7 @@ impl Slots {
 
     /// Waits until nothing runs, waits or asks, or the deadline has come.
     pub fn wait_until_quiet(&self, grace: Duration) -> bool {
-        let deadline = Instant::now() + grace;
+        let deadline = clock::from_now(grace);
         let mut state = self.lock();
         loop {
             if state.running == 0 && state.paused == 0 && state.lanes.values().all(|lane| lane.waiting.is_empty()) {

@@ -10,20 +10,22 @@ import threading
 import time
 from collections import deque
 
-FAST_EVERY, SLOW_EVERY = 0.020, 0.200
 # After so long without an answer a call is lost. A front that holds a call does so for 10 s at most.
 LOST = 20.0
+# A peer that has not answered by then does not, or does so after the next edit.
+LOST_PEER = 5.0
 VERSION = "2025-11-25"
 ANSWER = re.compile(r"version (\d+): ((?:call|slow)-(\d+))")
 INITIALIZE = {"protocolVersion": VERSION, "capabilities": {}, "clientInfo": {"name": "bench-reload", "version": "1"}}
 
 
 class Call:
-    __slots__ = ("number", "is_slow", "sent", "answered", "version", "failure")
+    __slots__ = ("number", "is_slow", "sent", "answered", "version", "failure", "is_lost")
 
     def __init__(self, number, is_slow):
         self.number, self.is_slow, self.sent = number, is_slow, time.monotonic()
         self.answered = self.version = self.failure = None
+        self.is_lost = False
 
     @property
     def is_good(self):
@@ -134,6 +136,19 @@ class Client:
                     call.answered, call.failure = time.monotonic(), "not sent: %s" % why
                 self.changed.notify_all()
         return call
+
+    def answered_all(self, before, seconds):
+        """Waits until whatever was sent before is answered; what is not by then is lost, and no answer to it counts. Returns whether none was."""
+        rest = lambda: [call for call in self.calls.values() if call.sent < before and call.answered is None]
+        try:
+            self.wait(lambda: not rest(), seconds, "the last answers")
+        except TimeoutError:
+            pass
+        with self.changed:
+            lost = rest()
+            for call in lost:
+                call.answered, call.is_lost = time.monotonic(), True
+        return not lost
 
     def wait(self, holds, seconds, what):
         deadline = time.monotonic() + seconds
@@ -281,11 +296,11 @@ class Sse(Client):
 
 
 class Load:
-    """50 calls a second and 5 slow ones, however long each takes to be answered. With `comes_back` a new session is opened when one was dropped,
-    again and again until there is one."""
+    """`rate` calls a second and a tenth as many slow ones, however long each takes to be answered. With `comes_back` a new session is opened when one
+    was dropped, again and again until there is one."""
 
-    def __init__(self, client, comes_back=False):
-        self.client, self.comes_back, self.stopping = client, comes_back, threading.Event()
+    def __init__(self, client, rate, comes_back):
+        self.client, self.rate, self.stopping = client, rate, threading.Event()
         self.thread = threading.Thread(target=self._run, name="load", daemon=True)
         self.returning = threading.Thread(target=self._return, name="return", daemon=True) if comes_back else None
 
@@ -304,9 +319,9 @@ class Load:
     def _run(self):
         start = time.monotonic()
         sent = 0
-        while not self.stopping.wait(max(0.0, start + sent * FAST_EVERY - time.monotonic())):
+        while not self.stopping.wait(max(0.0, start + sent / self.rate - time.monotonic())):
             self.client.call()
-            if sent % round(SLOW_EVERY / FAST_EVERY) == 0:
+            if sent % 10 == 0:
                 self.client.call(is_slow=True)
             sent += 1
 

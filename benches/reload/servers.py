@@ -102,6 +102,14 @@ class Sdk(Server):
         shutil.copy(SOURCES / "sdk.py", self.place / "server.py")
 
 
+class Fastmcp(Server):
+    name = "fastmcp 2.14.7"
+
+    def write(self):
+        self.command = [str(self.args.hmr / "bin" / "python"), "server.py"]
+        shutil.copy(SOURCES / "fastmcp.py", self.place / "server.py")
+
+
 class Everything(Server):
     """A copy of the package, whose tool `echo` says the version of a file beside it."""
 
@@ -154,7 +162,7 @@ class Rust(Server):
 class Incumbent(Server):
     """A package in a directory, as its README has it."""
 
-    name = "incumbent, repaired"
+    name = "its own, on mcp 1"
 
     def write(self):
         python = str(self.args.venv / "bin" / "python")

@@ -5,6 +5,8 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::connect::wire::has_hung_up;
+
 /// Ends whatever one call or one stream waits for.
 #[derive(Default)]
 pub(super) struct Abort {
@@ -65,6 +67,11 @@ impl Abort {
         }
         state.socket = Some(Arc::clone(socket));
         Ok(())
+    }
+
+    /// Whether the other side has closed the socket that is waited on, even when that was not read yet.
+    pub fn is_hung_up(&self) -> bool {
+        self.lock().socket.as_ref().is_some_and(|socket| has_hung_up(socket))
     }
 
     /// The socket is not waited on any more, and is somebody else's from here on.

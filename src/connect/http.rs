@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ const REDIRECTS: usize = 4;
 pub(super) struct Http {
     own: Vec<Header>,
     idle: Mutex<Vec<Idle>>,
+    /// The server has answered something.
+    is_known: AtomicBool,
 }
 
 struct Idle {
@@ -63,7 +66,7 @@ impl fmt::Display for Failure {
 impl Http {
     /// A client that sends the headers `own` with every request.
     pub fn new(own: Vec<Header>) -> Http {
-        Http { own, idle: Mutex::default() }
+        Http { own, idle: Mutex::default(), is_known: AtomicBool::new(false) }
     }
 
     /// Whether a header of the user's is called `name`.
@@ -127,8 +130,16 @@ impl Http {
         inbox.source.write_all(&self.text(request, url)).map_err(Failure::Away)?;
         written();
         match inbox.head(deadline.unwrap_or(far)) {
-            Ok((head, body)) => Ok(Answer { http: self, abort, origin: url.clone(), inbox, head, body }),
+            Ok((head, body)) => {
+                self.is_known.store(true, Ordering::Relaxed);
+                Ok(Answer { http: self, abort, origin: url.clone(), inbox, head, body })
+            }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Failure::Useless(error.to_string())),
+            // As many that speak TLS do.
+            Err(error) if is_hang_up(&error) && !url.is_https && !self.is_known.load(Ordering::Relaxed) => {
+                let words = "the server closed the connection without an answer: is it an https:// server?";
+                Err(Failure::Broken(io::Error::new(error.kind(), words)))
+            }
             Err(error) => Err(Failure::Broken(plain(error))),
         }
     }
@@ -229,6 +240,10 @@ impl Answer<'_> {
             self.http.keep(self.inbox, self.origin);
         }
     }
+}
+
+fn is_hang_up(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
 }
 
 /// Errors of the system in words for people.

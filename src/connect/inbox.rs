@@ -17,6 +17,14 @@ const TRAILERS: usize = 16 << 10;
 const INTERIM: usize = 8;
 /// How much one read asks for.
 const READ: usize = 16 << 10;
+/// How an alert of TLS begins, which is what its servers answer to a request in the clear.
+const TLS_ALERT: u8 = 0x15;
+/// What to do about one of those.
+pub(super) const WANTS_TLS: &str = if cfg!(feature = "tls") {
+    "it speaks TLS: connect to https:// instead"
+} else {
+    "it speaks TLS: connect to https:// instead, with a build that has the feature tls"
+};
 
 /// A source, and what was read ahead of it.
 pub(super) struct Inbox<S> {
@@ -195,7 +203,7 @@ impl<S: Source> Inbox<S> {
             let ahead = &self.buffer[self.start..];
             // What does not begin like an answer must not be waited for until the limit, and httparse would pass over line ends before it.
             if !b"HTTP/".starts_with(&ahead[..ahead.len().min(5)]) {
-                return Err(malformed("it does not speak HTTP/1.1"));
+                return Err(malformed(if ahead[0] == TLS_ALERT { WANTS_TLS } else { "it does not speak HTTP/1.1" }));
             }
             if let Some(at) = ahead[seen..].windows(4).position(|four| four == b"\r\n\r\n") {
                 return Ok(seen + at + 4);

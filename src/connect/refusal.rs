@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::connect::call::{Call, Outcome, Refused};
 use crate::connect::http::{Answer, Failure};
+use crate::connect::inbox::WANTS_TLS;
 use crate::connect::url::Url;
 use crate::message::{Kind, Message};
 use crate::rpc_error::RpcError;
@@ -51,6 +52,7 @@ fn refused(call: &Call, url: &Url, status: u16, body: &str, has_token: bool) -> 
 /// What to say about an answer with `status`.
 pub(super) fn sentence(url: &Url, status: u16, body: &str, has_token: bool) -> String {
     let what = match status {
+        400 if !url.is_https && is_about_tls(body) => format!("400: {WANTS_TLS}"),
         401 if has_token => {
             "401: it does not accept the token (MCP_HTTP_TOKEN or --header); a server that wants OAuth needs a client that has it"
                 .to_owned()
@@ -64,6 +66,14 @@ pub(super) fn sentence(url: &Url, status: u16, body: &str, has_token: bool) -> S
         _ => format!("{status}{}", said(body)),
     };
     format!("{url} answered {what}")
+}
+
+/// Whether a server says that it was spoken to in the clear: as those written in Go do, nginx, and Apache.
+fn is_about_tls(body: &str) -> bool {
+    let body = body.to_ascii_lowercase();
+    ["http request to an https server", "plain http request was sent to https port", "plain http to an ssl-enabled server"]
+        .iter()
+        .any(|words| body.contains(words))
 }
 
 /// The message that `call` gets when no answer could be had.

@@ -96,6 +96,8 @@ pub(super) fn call(conversation: &Arc<Conversation>, call: &Call) -> Outcome {
     }
     let state = conversation.stream.lock().clone();
     let (url, epoch) = match state {
+        // A server may take what is sent after the stream was cut, and have nowhere to answer. What was not sent can wait for the next stream.
+        State::Open(..) if conversation.events.is_hung_up() => return Outcome::Away(None, Duration::ZERO),
         State::Open(url, epoch) => (url, epoch),
         State::Idle | State::Connecting => return Outcome::Away(None, Duration::ZERO),
         State::Away(why) => return Outcome::Away(Some(why), Duration::ZERO),

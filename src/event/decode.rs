@@ -232,15 +232,7 @@ mod tests {
 
     #[test]
     fn any_split_gives_the_same_events() {
-        // SplitMix64 with a fixed seed.
-        let mut state = 0x5eed_u64;
-        let mut random = move |below: usize| {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((z ^ (z >> 31)) % below as u64) as usize
-        };
+        let mut random = crate::random::Random(0x5eed);
         let parts = [
             "data: ü\u{2028}\u{1f600}",
             "data",
@@ -262,13 +254,13 @@ mod tests {
             "x",
         ];
         for _ in 0..2000 {
-            let stream: String = (0..random(24)).map(|_| parts[random(parts.len())]).collect();
+            let stream: String = (0..random.below(24)).map(|_| random.pick(&parts)).collect();
             let bytes = stream.as_bytes();
             let whole = all(&[bytes]);
             let mut pieces = Vec::new();
             let mut rest = bytes;
             while !rest.is_empty() {
-                let (piece, behind) = rest.split_at(1 + random(rest.len().min(5)));
+                let (piece, behind) = rest.split_at(1 + random.below(rest.len().min(5)));
                 pieces.push(piece);
                 rest = behind;
             }

@@ -1,16 +1,5 @@
 use super::*;
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
-    }
-}
+use crate::random::Random;
 
 /// Inputs put together from `parts`, now and then with a byte that belongs nowhere.
 fn feed(property: fn(&[u8]), rounds: usize, parts: &[&str]) {
@@ -20,7 +9,7 @@ fn feed(property: fn(&[u8]), rounds: usize, parts: &[&str]) {
         for _ in 0..random.below(24) {
             match random.below(16) {
                 0 => input.push(random.below(256) as u8),
-                _ => input.extend_from_slice(parts[random.below(parts.len())].as_bytes()),
+                _ => input.extend_from_slice(random.pick(parts).as_bytes()),
             }
         }
         property(&input);

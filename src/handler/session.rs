@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, never, select};
 
+use crate::clock;
 use crate::connection::Gone;
 use crate::handler::stateless::Claims;
 use crate::handler::{AskError, Call, ClientRequest, Peer, Rounds};
@@ -180,7 +181,7 @@ impl Session {
         let mut result = Ok(());
         for (_key, request) in requests {
             let (number, answered) = self.peer.asked();
-            let deadline = Instant::now() + request.timeout;
+            let deadline = clock::from_now(request.timeout);
             let message = Message::request(&number.to_string(), &request.method, Some(request.params.as_str()));
             result = self.send(message).map_err(|Gone| if self.is_cancelled() { AskError::Cancelled } else { AskError::Gone });
             waiting.push((number, answered, deadline));

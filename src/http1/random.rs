@@ -4,28 +4,10 @@ use std::str;
 
 use super::tests::{Script, all};
 use super::{Framing, Head, Refusal, Version};
+use crate::random::Random;
 
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-
-    fn text(&mut self, alphabet: &[u8], longest: usize) -> String {
-        (0..self.below(longest + 1)).map(|_| self.pick(alphabet) as char).collect()
-    }
+fn text(random: &mut Random, alphabet: &[u8], longest: usize) -> String {
+    (0..random.below(longest + 1)).map(|_| random.pick(alphabet) as char).collect()
 }
 
 /// What a request says, to compare with what was read.
@@ -37,14 +19,14 @@ struct Request {
 }
 
 impl Request {
-    fn random(random: &mut SplitMix64) -> Request {
+    fn random(random: &mut Random) -> Request {
         let version = random.pick(&[Version::Http10, Version::Http11, Version::Http11]);
         let method = random.pick(&["GET", "POST", "DELETE", "HEAD", "PROPFIND"]).to_string();
-        let target = format!("/{}", random.text(b"abc/?&=%+.~:@\"<>[]", 20));
+        let target = format!("/{}", text(random, b"abc/?&=%+.~:@\"<>[]", 20));
         let mut fields = Vec::new();
         for _ in 0..random.below(6) {
-            let name = format!("X{}", random.text(b"abcXYZ-_!~.", 8));
-            fields.push((name, random.text(b"abc \t,;:=\"()", 20).trim().to_string()));
+            let name = format!("X{}", text(random, b"abcXYZ-_!~.", 8));
+            fields.push((name, text(random, b"abc \t,;:=\"()", 20).trim().to_string()));
         }
         if version == Version::Http11 || random.below(2) == 0 {
             fields.insert(random.below(fields.len() + 1), ("hOsT".into(), "localhost:3000".into()));
@@ -58,7 +40,7 @@ impl Request {
         Request { line: (method, target, version), fields, body }
     }
 
-    fn encode(&self, random: &mut SplitMix64) -> Vec<u8> {
+    fn encode(&self, random: &mut Random) -> Vec<u8> {
         let version = if self.line.2 == Version::Http10 { "1.0" } else { "1.1" };
         let mut out = format!("{} {} HTTP/{version}\r\n", self.line.0, self.line.1).into_bytes();
         for (name, value) in &self.fields {
@@ -89,7 +71,7 @@ impl Request {
 
 #[test]
 fn random_requests_come_out_as_they_went_in() {
-    let random = &mut SplitMix64(1);
+    let random = &mut Random(1);
     for round in 0..2000 {
         let requests: Vec<Request> = (0..1 + random.below(4)).map(|_| Request::random(random)).collect();
         let bytes: Vec<u8> = requests.iter().flat_map(|request| request.encode(random)).collect();
@@ -104,7 +86,7 @@ fn random_requests_come_out_as_they_went_in() {
 /// Broken at random, a request may still be one request, but it must end where its own framing says, by a second and simpler reading.
 #[test]
 fn random_damage_never_panics_loops_or_shifts_a_boundary() {
-    let random = &mut SplitMix64(2);
+    let random = &mut Random(2);
     let pieces: [&[u8]; 16] = [
         b"\r",
         b"\n",

@@ -1,19 +1,9 @@
 //! JSON by chance, for tests: the same with each seed.
 
 use super::string;
-
-/// SplitMix64.
-pub(crate) struct Random(pub u64);
+use crate::random::Random;
 
 impl Random {
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
-    }
-
     pub fn space(&mut self) -> &'static str {
         ["", "", " ", "\n\t ", "  "][self.below(5)]
     }

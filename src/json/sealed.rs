@@ -102,8 +102,8 @@ fn string_end(bytes: &[u8], from: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::super::envelope::envelope;
-    use super::super::random::Random;
     use super::*;
+    use crate::random::Random;
 
     #[test]
     fn it_finds_what_a_reader_of_json_finds() {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::transport::stream::EventStream;
 use crate::transport::wire::is_left;
 
@@ -98,7 +99,7 @@ impl Connections {
 
     /// Waits until no connection has a thread any more, or the time is over. Idle ones are closed at once.
     pub fn wait_until_none(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
+        let deadline = clock::from_now(patience);
         let mut state = self.lock();
         for entry in state.entries.values().filter(|entry| matches!(entry.phase(), Phase::Idle | Phase::Head)) {
             entry.close();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::clock;
 use crate::config::Limits;
 use crate::connection::{Back, Client, Gone, Link, Outlet};
 use crate::error::{Error, Result};
@@ -236,7 +237,7 @@ impl Lines {
 
     fn put(&self, message: Message, patience: Duration) -> std::result::Result<(), Gone> {
         let size = message.as_str().len();
-        let mut deadline = Instant::now() + patience;
+        let mut deadline = clock::from_now(patience);
         let mut load = self.lock();
         let mut written = load.written;
         while load.count > 0 && (load.count >= self.messages || load.bytes + size > self.bytes) {
@@ -249,7 +250,7 @@ impl Lines {
                 if !patience.is_zero() && load.end.is_none() {
                     if load.written != written {
                         // It reads, and others were quicker to take the room.
-                        (written, deadline) = (load.written, Instant::now() + patience);
+                        (written, deadline) = (load.written, clock::from_now(patience));
                         continue;
                     }
                     // To leave out an answer would have its client wait for ever.

@@ -15,6 +15,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::connection::{Gone, Outlet};
 use crate::event;
 use crate::message::{Kind, Message};
@@ -170,7 +171,7 @@ impl EventStream {
             self.wake_writer(load);
             return Ok(());
         }
-        let deadline = Instant::now() + self.bounds.write_deadline;
+        let deadline = clock::from_now(self.bounds.write_deadline);
         while load.count > 0 && (load.count >= count || load.bytes + size > bytes) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::event;
 use crate::message::Message;
 
@@ -84,7 +85,7 @@ impl Wire {
     pub fn write(&mut self, item: &Item, deadline: Duration) -> io::Result<()> {
         let Some(socket) = self.socket.clone() else { return Ok(()) };
         // A slow line gets the time again for each mebibyte.
-        let deadline = Instant::now() + deadline * (1 + (item.len() >> 20) as u32);
+        let deadline = clock::from_now(deadline.saturating_mul(1 + (item.len() >> 20) as u32));
         if self.rest.len() > SMALL || item.len() > SMALL {
             write_all(&socket, &mut [IoSlice::new(&std::mem::take(&mut self.rest))], deadline)?;
         }
@@ -132,7 +133,7 @@ impl Wire {
     pub fn finish(&mut self, deadline: Duration) -> io::Result<()> {
         self.write(&Item::Signal, deadline)?;
         match &self.socket {
-            Some(socket) if self.is_chunked => write_all(socket, &mut [IoSlice::new(b"0\r\n\r\n")], Instant::now() + deadline),
+            Some(socket) if self.is_chunked => write_all(socket, &mut [IoSlice::new(b"0\r\n\r\n")], clock::from_now(deadline)),
             _ => Ok(()),
         }
     }

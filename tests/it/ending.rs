@@ -85,9 +85,16 @@ fn stopping_twice_and_waiting_do_no_harm() {
 /// An embedder says "for ever" as it likes.
 #[test]
 fn times_that_no_clock_can_hold_do_no_harm() {
-    let server = Server::with(|config| config.keep_alive = Duration::MAX);
+    let server = Server::with(|config| {
+        let limits = &mut config.limits;
+        let waits = [&mut limits.head_deadline, &mut limits.body_deadline, &mut limits.idle_timeout];
+        let others = [&mut limits.write_deadline, &mut limits.stray_stream, &mut config.session_timeout, &mut config.keep_alive];
+        waits.into_iter().chain(others).for_each(|wait| *wait = Duration::MAX);
+    });
     let mut session = Sse::open(server.address);
-    assert_eq!(session.call("1", "ping", "{}")["result"], json!({}));
+    // The time for a message grows with its size.
+    let large = "x".repeat(3 << 20);
+    assert_eq!(session.call("1", "echo", &format!(r#"{{"a":"{large}"}}"#))["result"]["a"], large.as_str());
     server.service.stop(Duration::MAX);
     assert!(session.event().is_none());
 }

@@ -16,7 +16,7 @@ use mcp_http_transport::{Config, Service, TransportMode};
 pub(crate) use handler::{Events, test_handler};
 pub(crate) use http::{Http, Response, get, post, request};
 pub(crate) use program::Program;
-pub(crate) use raw::Raw;
+pub(crate) use raw::{Raw, Received};
 pub(crate) use sse::Sse;
 
 /// How long anything may take before a test fails: far more than it takes.

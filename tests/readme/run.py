@@ -36,6 +36,7 @@ WORK = ROOT / "target" / "readme"
 # Of this run; removed at its end.
 RUN = WORK / f"run-{os.getpid()}"
 NAME = "mcp-http-transport"
+REPOSITORY = re.search(r'^repository = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.M)[1]
 SERVERS = {"run", "demo", "connect"}
 # How the projects say hello, and where.
 SOURCES = {"python": "server.py", "typescript": "src/index.ts", "cargo": "src/main.rs"}
@@ -287,11 +288,12 @@ def checkout(stage, block):
         def body():
             nonlocal cwd
             if command.startswith("git clone"):
-                subprocess.run(command.split("&&")[0].replace("REPOSITORY", str(ROOT)), shell=True, cwd=cwd, check=True, capture_output=True)
+                need(f"git clone {REPOSITORY} && cd {NAME}" == command, f"Cargo.toml names {REPOSITORY}")
                 clone = cwd / NAME
+                subprocess.run(["git", "clone", ROOT, clone], check=True, capture_output=True)
                 need((clone / "Makefile").exists(), "there is no Makefile in the clone")
                 cwd = clone if stage.options.clean else ROOT
-                return "ran: REPOSITORY is this checkout"
+                return "ran: this checkout stands in for the address"
             where = "in the clone" if stage.options.clean else "in this checkout"
             if command == "make test" and not stage.options.clean:
                 Process("make -n test", cwd, env).finish()
@@ -452,6 +454,7 @@ def names(stage, text):
         (r"\]\(([^)#:]+)\)", lambda word: (ROOT / word).exists(), "file"),
         (r"`((?:tests|packaging|examples)/[\w./]+)`", lambda word: (ROOT / word).exists(), "file"),
         (r"src=\"([^\":]+)\"", lambda word: (ROOT / word).exists(), "file"),
+        (r"(https://github\.com/[\w-]+/mcp-http-transport)", lambda word: word == REPOSITORY, "address, as in Cargo.toml"),
     ]
     for pattern, holds, what in checks:
         found = {}

@@ -2,8 +2,8 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-use super::super::random::Random;
 use super::*;
+use crate::random::Random;
 
 #[test]
 fn what_is_not_an_object_is_told_from_what_is_not_json() {

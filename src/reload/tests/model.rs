@@ -2,22 +2,15 @@
 //! content goes live or its error is shown.
 
 use super::*;
+use crate::random::Random;
 
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % below
-    }
+/// Some milliseconds, fewer than `bound`.
+fn up_to(dice: &mut Random, bound: usize) -> Duration {
+    ms(dice.below(bound) as u64)
 }
 
 struct World {
-    dice: Dice,
+    dice: Random,
     now: Duration,
     has_build: bool,
     /// Counts edits; the content of everything.
@@ -53,8 +46,8 @@ fn breaks_start(version: u64) -> bool {
 
 impl World {
     fn new(seed: u64) -> World {
-        let mut dice = Dice(seed);
-        let (has_build, output_of_start, output_of_build) = (dice.roll(2) == 0, dice.roll(4) == 0, dice.roll(4) == 0);
+        let mut dice = Random(seed);
+        let (has_build, output_of_start, output_of_build) = (dice.below(2) == 0, dice.below(4) == 0, dice.below(4) == 0);
         World {
             dice,
             now: ms(0),
@@ -83,7 +76,7 @@ impl World {
     }
 
     fn write(&mut self, name: &str) {
-        let seen = self.now + ms(8 + self.dice.roll(40));
+        let seen = self.now + ms(8) + up_to(&mut self.dice, 40);
         self.seen_at.retain(|(_, path)| path != &PathBuf::from(name));
         self.seen_at.push((seen, name.into()));
     }
@@ -111,13 +104,13 @@ impl World {
                         self.feed(machine, Input::Changed(changed));
                     }
                     // A look in a big tree does not see everything.
-                    let pending = !self.seen_at.is_empty() && self.dice.roll(4) > 0;
+                    let pending = !self.seen_at.is_empty() && self.dice.below(4) > 0;
                     self.feed(machine, Input::Looked { pending });
                 }
                 Action::Wait(time) => self.tick = Some(self.now + time),
                 Action::Build => {
                     assert!(self.build.is_none() && self.start.is_none(), "one thing at a time");
-                    let took = ms(1 + self.dice.roll(400));
+                    let took = ms(1) + up_to(&mut self.dice, 400);
                     self.build = Some((self.now + took, self.version, false));
                     if self.output_of_build {
                         self.write("gen.rs");
@@ -126,7 +119,7 @@ impl World {
                 Action::CancelBuild => {
                     self.cancels += 1;
                     assert!(self.cancels <= MOST_CANCELS);
-                    let soon = self.now + ms(self.dice.roll(20));
+                    let soon = self.now + up_to(&mut self.dice, 20);
                     let build = self.build.as_mut().expect("a build to cancel");
                     (build.0, build.2) = (build.0.min(soon), true);
                 }
@@ -134,7 +127,7 @@ impl World {
                     assert!(self.build.is_none() && self.start.is_none(), "one thing at a time");
                     self.starts += 1;
                     let version = if self.has_build { self.product } else { self.version };
-                    self.start = Some((self.now + ms(1 + self.dice.roll(300)), version));
+                    self.start = Some((self.now + ms(1) + up_to(&mut self.dice, 300), version));
                     if self.output_of_start {
                         self.write("state.json");
                     }
@@ -160,7 +153,7 @@ impl World {
         if self.build.is_some_and(|(at, ..)| at <= self.now) {
             let (_, version, cancelled) = self.build.take().unwrap();
             // Some builds end just before they are cancelled.
-            let built = if cancelled && self.dice.roll(4) > 0 {
+            let built = if cancelled && self.dice.below(4) > 0 {
                 Built::Cancelled
             } else {
                 self.cancels = 0;
@@ -176,7 +169,7 @@ impl World {
         }
         if self.start.is_some_and(|(at, _)| at <= self.now) {
             let (_, version) = self.start.take().unwrap();
-            let started = if self.dice.roll(10) == 0 {
+            let started = if self.dice.below(10) == 0 {
                 Started::Busy(failure("busy"))
             } else if breaks_start(version) {
                 self.failed = Some(version);
@@ -201,8 +194,8 @@ fn after_the_last_edit_the_newest_content_goes_live_or_its_error_is_shown() {
         let mut world = World::new(seed);
         let rules = Rules { build: world.has_build, command: BTreeSet::new(), named: BTreeSet::new() };
         let mut machine = Machine::new(rules);
-        let (mut forced, mut edits) = (0, 3 + world.dice.roll(40));
-        let pace = [20, 200, 1500][world.dice.roll(3) as usize];
+        let (mut forced, mut edits) = (0, 3 + world.dice.below(40));
+        let pace = [20, 200, 1500][world.dice.below(3)];
         let mut next_edit = ms(0);
         for step in 0.. {
             assert!(step < 20_000, "seed {seed}: it never ends");
@@ -215,8 +208,8 @@ fn after_the_last_edit_the_newest_content_goes_live_or_its_error_is_shown() {
                 _ if edits > 0 => {
                     world.now = next_edit;
                     edits -= 1;
-                    next_edit += ms(1 + world.dice.roll(pace));
-                    match world.dice.roll(8) {
+                    next_edit += ms(1) + up_to(&mut world.dice, pace);
+                    match world.dice.below(8) {
                         0 => world.feed(&mut machine, Input::Expected),
                         1 => {
                             forced += 1;

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Shared;
+use crate::clock;
 use crate::connection::Job;
 use crate::http1::{self, CONTINUE, Framing, Head, Reader, Refusal, Socket, Writer, linger};
 use crate::threads;
@@ -218,7 +219,7 @@ impl Connection {
         let status = full.status.0;
         let head = writer.before(status, &full.headers, full.body.len());
         let body = if writer.has_body(status) { &*full.body } else { &[] };
-        let deadline = Instant::now() + self.shared.write_deadline;
+        let deadline = clock::from_now(self.shared.write_deadline);
         write_all(self.socket.stream(), &mut [IoSlice::new(&head), IoSlice::new(body)], deadline)
     }
 
@@ -289,7 +290,7 @@ impl Carried {
 /// Begins an event stream, and writes it in a thread of its own while the connection's is busy with the handler.
 fn write_beside(shared: Arc<Shared>, socket: Arc<TcpStream>, writer: Writer, body: EventBody) -> io::Result<JoinHandle<()>> {
     let head = writer.stream(200, body.headers());
-    write_all(&socket, &mut [IoSlice::new(&head)], Instant::now() + shared.write_deadline)?;
+    write_all(&socket, &mut [IoSlice::new(&head)], clock::from_now(shared.write_deadline))?;
     body.feed().attach(&socket, writer.is_chunked(), Vec::new());
     let write = move || {
         let _watched = shared.hangups.watch(body.feed().stream(), &socket);

@@ -6,12 +6,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{EventStream, Patience, Queued};
+use crate::clock;
 use crate::connection::Gone;
 use crate::event;
 use crate::transport::wire::{self, Item, Wire};
-
-/// How long a writer sleeps at a time whose keep-alive interval is longer than any clock.
-const A_DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The half of the stream's own thread. Dropping it ends the stream.
 pub(crate) struct Feed {
@@ -103,7 +101,7 @@ impl Feed {
 
     /// The next item; none when it is time to say that we are still there; an error at the end of the stream.
     fn receive(&self) -> Result<Option<Queued>, Gone> {
-        let deadline = Instant::now().checked_add(self.keep_alive);
+        let deadline = clock::from_now(self.keep_alive);
         let mut load = self.stream.lock();
         loop {
             if load.is_gone || (load.is_finished && load.count == 0) {
@@ -112,7 +110,7 @@ impl Feed {
             if let Some(queued) = load.take() {
                 return Ok(Some(queued));
             }
-            let left = deadline.map_or(A_DAY, |deadline| deadline.saturating_duration_since(Instant::now()));
+            let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(None);
             }

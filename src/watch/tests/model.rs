@@ -6,22 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::{ChangeKind, Tier};
 use super::{Stepper, Temp};
-
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
+use crate::random::Random;
 
 /// Every counting file below `dir`, read plainly.
 fn read_all(dir: &Path, into: &mut BTreeMap<PathBuf, Vec<u8>>) {
@@ -37,13 +22,13 @@ fn read_all(dir: &Path, into: &mut BTreeMap<PathBuf, Vec<u8>>) {
     }
 }
 
-fn operate(random: &mut SplitMix64, temp: &Temp) {
+fn operate(random: &mut Random, temp: &Temp) {
     const DIRS: [&str; 5] = ["", "a/", "a/b/", "target/", "c/"];
     const FILES: [&str; 4] = ["x.py", "y.py", "z.txt", "w.py"];
-    let name = |random: &mut SplitMix64| format!("{}{}", DIRS[random.below(5) as usize], FILES[random.below(4) as usize]);
+    let name = |random: &mut Random| format!("{}{}", random.pick(&DIRS), random.pick(&FILES));
     let path = temp.path(&name(random));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let content = "v".repeat(random.below(3) as usize) + &random.below(4).to_string();
+    let content = "v".repeat(random.below(3)) + &random.below(4).to_string();
     match random.below(8) {
         0..=2 => fs::write(&path, content).unwrap(),
         3 => fs::write(&path, "").unwrap(),
@@ -57,7 +42,7 @@ fn operate(random: &mut SplitMix64, temp: &Temp) {
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             let _ = fs::rename(&path, to);
         }
-        _ => drop(fs::remove_dir_all(temp.path(DIRS[1 + random.below(4) as usize]))),
+        _ => drop(fs::remove_dir_all(temp.path(DIRS[1 + random.below(4)]))),
     }
 }
 
@@ -76,7 +61,7 @@ fn with_hints_so_it_is_without_any_full_look() {
 /// `last`: the looks after which everything is known.
 fn compare(start: fn(super::Rules) -> Stepper, last: Tier) {
     for seed in 0..12 {
-        let mut random = SplitMix64(seed);
+        let mut random = Random(seed);
         let temp = Temp::new();
         for _ in 0..10 {
             operate(&mut random, &temp);
@@ -93,7 +78,7 @@ fn compare(start: fn(super::Rules) -> Stepper, last: Tier) {
                 operate(&mut random, &temp);
                 if random.below(3) == 0 {
                     let tier = if random.below(2) == 0 { Tier::Hot } else { last };
-                    let pause = random.below(40);
+                    let pause = random.next() % 40;
                     apply(&stepper.look_after(pause, tier).changed, &mut known, seed);
                 }
             }

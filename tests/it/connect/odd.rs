@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::support::{Program, Raw};
+use super::super::support::{Program, Raw, Received};
 use super::{INITIALIZE, connect, error, text};
 
 const OK: &str = r#"{"content":[{"type":"text","text":"ok"}]}"#;
@@ -18,9 +18,12 @@ fn client(raw: &Raw, flags: &[&str]) -> Program {
     client
 }
 
-/// Refuses the stream that the client opens by itself.
-fn no_stream(raw: &Raw) {
+/// The same, whose stream by itself is refused.
+fn without_stream(flags: &[&str]) -> (Raw, Program) {
+    let raw = Raw::start();
+    let client = client(&raw, flags);
     raw.get().answer("405 Method Not Allowed", "Allow: POST\r\n", "");
+    (raw, client)
 }
 
 fn message(method: &str) -> String {
@@ -106,9 +109,7 @@ fn a_stateless_request_is_repeated_in_its_headers_and_cancelled_by_closing() {
 
 #[test]
 fn an_answer_can_come_as_events_however_they_are_cut() {
-    let raw = Raw::start();
-    let mut client = client(&raw, &[]);
-    no_stream(&raw);
+    let (raw, mut client) = without_stream(&[]);
     client.request("1", "tools/call", CALL);
     let mut post = raw.post();
     let events = format!(
@@ -126,9 +127,7 @@ fn an_answer_can_come_as_events_however_they_are_cut() {
 
 #[test]
 fn a_broken_answer_is_resumed_where_it_broke() {
-    let raw = Raw::start();
-    let mut client = client(&raw, &[]);
-    no_stream(&raw);
+    let (raw, mut client) = without_stream(&[]);
     client.request("1", "tools/call", CALL);
     let mut post = raw.post();
     post.stream(&format!("id: a/1\nretry: 10\ndata:\n\nid: a/2\ndata: {}\n\nid: a/3\ndata: {{\"cut\"", message("notifications/progress")));
@@ -170,9 +169,7 @@ fn a_forgotten_session_is_begun_again_with_the_clients_own_words() {
         ("404 Not Found", ""),
         ("400 Bad Request", r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: No valid session ID provided"},"id":null}"#),
     ] {
-        let raw = Raw::start();
-        let mut client = client(&raw, &[]);
-        no_stream(&raw);
+        let (raw, mut client) = without_stream(&[]);
         for (id, method, params) in
             [("1", "logging/setLevel", r#"{"level":"debug"}"#), ("2", "resources/subscribe", r#"{"uri":"a:1"}"#), ("3", "ping", "{}")]
         {
@@ -201,9 +198,7 @@ fn a_forgotten_session_is_begun_again_with_the_clients_own_words() {
 
 #[test]
 fn a_server_that_forgets_every_session_is_an_error() {
-    let raw = Raw::start();
-    let mut client = client(&raw, &["--timeout", "2s"]);
-    no_stream(&raw);
+    let (raw, mut client) = without_stream(&["--timeout", "2s"]);
     client.request("1", "tools/call", CALL);
     raw.post().answer("404 Not Found", "", "");
     for _ in 0..3 {
@@ -216,9 +211,7 @@ fn a_server_that_forgets_every_session_is_an_error() {
 /// Each of these is one error that says something, and no harm to the next call.
 #[test]
 fn odd_answers_are_errors() {
-    let raw = Raw::start();
-    let mut client = client(&raw, &["--timeout", "5s"]);
-    no_stream(&raw);
+    let (raw, mut client) = without_stream(&["--timeout", "5s"]);
     let json = "Content-Type: application/json\r\n";
     let answers = [
         ("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>".to_owned(), "is it an MCP server?"),
@@ -258,9 +251,7 @@ fn odd_answers_are_errors() {
 
 #[test]
 fn what_was_not_done_is_done_again() {
-    let raw = Raw::start();
-    let mut client = client(&raw, &[]);
-    no_stream(&raw);
+    let (raw, mut client) = without_stream(&[]);
     // 503: it did nothing. A tool may be called again.
     client.request("1", "tools/call", CALL);
     raw.post().answer("503 Busy", "Retry-After: 0\r\n", "");
@@ -324,30 +315,57 @@ fn messages_are_sent_to_no_other_server() {
     }
 }
 
-#[test]
-fn a_question_of_a_server_that_is_gone_is_withdrawn() {
-    let raw = Raw::start();
-    let mut client = connect(&raw.url("/sse"), &["--transport", "sse"]);
-    client.request("0", "initialize", INITIALIZE);
+/// An event that answers a request.
+fn answer(id: &Value, result: &str) -> String {
+    format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}\n\n")
+}
+
+/// Opens the stream that a client asked for, which is to POST to `path`, and takes the handshake, whoever begins it.
+fn greet_over_sse(raw: &Raw, path: &str) -> Received {
     let mut get = raw.get();
-    get.stream("retry: 10\nevent: endpoint\ndata: /one\n\n");
-    let answer = |id: &Value, result: &str| format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}\n\n");
-    raw.post().answer("202 Accepted", "", "");
-    get.raw(answer(&json!(0), r#"{"protocolVersion":"2024-11-05","capabilities":{}}"#));
-    client.answer("0");
-    client.line(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-    raw.post().answer("202 Accepted", "", "");
-    get.raw("data: {\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"roots/list\"}\n\n");
-    assert_eq!(client.message()["method"], "roots/list");
-    get.close();
-    let mut get = raw.get();
-    get.stream("event: endpoint\ndata: /two\n\n");
+    get.stream(&format!("retry: 10\nevent: endpoint\ndata: {path}\n\n"));
     let initialize = raw.post();
-    assert_eq!((initialize.path.as_str(), &initialize.json()["method"]), ("/two", &json!("initialize")));
+    assert_eq!((initialize.path.as_str(), &initialize.json()["method"]), (path, &json!("initialize")));
     let id = initialize.json()["id"].clone();
     initialize.answer("202 Accepted", "", "");
     get.raw(answer(&id, r#"{"protocolVersion":"2024-11-05","capabilities":{}}"#));
     assert_eq!(raw.post_and_accept()["method"], "notifications/initialized");
+    get
+}
+
+/// A client over HTTP+SSE, and its stream.
+fn client_over_sse(raw: &Raw) -> (Program, Received) {
+    let mut client = connect(&raw.url("/sse"), &["--transport", "sse"]);
+    client.request("0", "initialize", INITIALIZE);
+    client.line(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    let get = greet_over_sse(raw, "/one");
+    client.answer("0");
+    (client, get)
+}
+
+/// The end of the stream has arrived, and much before it is still to be read: what is said now is not sent to where nobody can answer.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_call_after_the_stream_was_cut_waits_for_the_next_one() {
+    let raw = Raw::start();
+    let (mut client, mut get) = client_over_sse(&raw);
+    get.raw(format!("data: {}\n\n", message("notifications/message")).repeat(500));
+    get.close();
+    client.request("7", "tools/call", CALL);
+    let mut get = greet_over_sse(&raw, "/two");
+    assert_eq!(raw.post_and_accept()["method"], "tools/call");
+    get.raw(answer(&json!(7), OK));
+    assert_eq!(text(&client.answer("7")), "ok");
+}
+
+#[test]
+fn a_question_of_a_server_that_is_gone_is_withdrawn() {
+    let raw = Raw::start();
+    let (mut client, mut get) = client_over_sse(&raw);
+    get.raw("data: {\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"roots/list\"}\n\n");
+    assert_eq!(client.message()["method"], "roots/list");
+    get.close();
+    let mut get = greet_over_sse(&raw, "/two");
     let withdrawn = client.message();
     assert_eq!((&withdrawn["method"], &withdrawn["params"]["requestId"]), (&json!("notifications/cancelled"), &json!(5)));
     client.line(r#"{"jsonrpc":"2.0","id":5,"result":{"roots":[]}}"#);
@@ -359,21 +377,11 @@ fn a_question_of_a_server_that_is_gone_is_withdrawn() {
 
 #[test]
 fn an_id_in_use_is_refused() {
-    let raw = Raw::start();
-    let mut client = connect(&raw.url("/mcp"), &["--transport", "http"]);
-    handshake_by_hand(&raw, &mut client);
+    let (raw, mut client) = without_stream(&["--transport", "http"]);
     client.request("1", "tools/call", CALL);
     let post = raw.post();
     client.request("1", "tools/call", CALL);
     assert_eq!(client.answer("1")["error"]["code"], -32600);
     post.result(OK);
     assert_eq!(text(&client.answer("1")), "ok");
-}
-
-fn handshake_by_hand(raw: &Raw, client: &mut Program) {
-    client.request("0", "initialize", INITIALIZE);
-    client.line(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-    raw.handshake("one");
-    client.answer("0");
-    no_stream(raw);
 }

@@ -90,8 +90,8 @@ impl Guard {
     }
 
     fn is_host_allowed(&self, host: &str) -> bool {
-        let host = host.to_ascii_lowercase();
-        is_loopback(name_of(&host)) || self.hosts.iter().any(|allowed| *allowed == host || allowed == name_of(&host))
+        let is = |allowed: &String| allowed.eq_ignore_ascii_case(host) || allowed.eq_ignore_ascii_case(name_of(host));
+        is_loopback(name_of(host)) || self.hosts.iter().any(is)
     }
 
     fn is_origin_allowed(&self, origin: &str) -> bool {
@@ -118,7 +118,7 @@ fn name_of(place: &str) -> &str {
 
 fn is_loopback(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
-    name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
+    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]

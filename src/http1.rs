@@ -110,9 +110,12 @@ impl Refusal {
 /// Takes requests off a connection. It owns only the bytes read ahead, not the socket, so both can move to another thread together.
 #[derive(Default)]
 pub(crate) struct Reader {
+    /// Longer than what is in it: to write zeros before each read would cost as much as the read.
     buffer: Vec<u8>,
     /// Everything before this index of `buffer` has been used.
     start: usize,
+    /// Everything from this one on is room.
+    end: usize,
 }
 
 impl Reader {
@@ -136,7 +139,7 @@ impl Reader {
                 return Err(Refusal::Closed);
             }
         }
-        let deadline = after(source.now(), limits.head_deadline);
+        let mut deadline = None;
         let mut scan = Scan::default();
         loop {
             if let Some(end) = scan.advance(self.ahead(), limits.head_bytes)? {
@@ -144,6 +147,7 @@ impl Reader {
                 self.start += end;
                 return Ok(head);
             }
+            let deadline = *deadline.get_or_insert_with(|| after(source.now(), limits.head_deadline));
             match self.fill(source, deadline) {
                 Ok(0) | Err(_) if scan.only_blank(self.ahead()) => return Err(Refusal::Closed),
                 Ok(0) => return Err(Refusal::Cut),
@@ -166,6 +170,12 @@ impl Reader {
         let length = match head.framing {
             Framing::None | Framing::Length(0) => return Ok(body),
             Framing::Length(length) => match usize::try_from(length) {
+                Ok(length) if length <= self.ahead().len().min(limits.body_bytes) => {
+                    // It came with its head, as most do.
+                    body.extend_from_slice(&self.ahead()[..length]);
+                    self.start += length;
+                    return Ok(body);
+                }
                 Ok(length) if length <= limits.body_bytes => Some(length),
                 _ => return Err(Refusal::too_large()),
             },
@@ -261,7 +271,7 @@ impl Reader {
     }
 
     fn ahead(&self) -> &[u8] {
-        &self.buffer[self.start..]
+        &self.buffer[self.start..self.end]
     }
 
     /// Between requests: forget what was used, and do not hold a large buffer while the client is idle.
@@ -269,25 +279,26 @@ impl Reader {
         if self.has_buffered() {
             return;
         }
-        self.start = 0;
-        self.buffer.clear();
-        if self.buffer.capacity() > READ {
+        (self.start, self.end) = (0, 0);
+        if self.buffer.len() > READ {
             self.buffer = Vec::new();
         }
     }
 
     /// One read, appended to what is ahead.
     fn fill(&mut self, source: &mut impl Source, deadline: Instant) -> io::Result<usize> {
-        self.buffer.drain(..self.start);
-        self.start = 0;
-        let have = self.buffer.len();
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
         // A small head that comes in two pieces fits the room that is there.
-        let spare = self.buffer.capacity() - have;
-        let room = if (READ / 4..=READ).contains(&spare) { spare } else { READ };
-        self.buffer.resize(have + room, 0);
-        let got = source.read_before(&mut self.buffer[have..], deadline);
-        self.buffer.truncate(have + got.as_ref().map_or(0, |count| *count));
-        got
+        if self.buffer.len() - self.end < READ / 4 {
+            self.buffer.resize(self.end + READ, 0);
+        }
+        let room = READ.min(self.buffer.len() - self.end);
+        let got = source.read_before(&mut self.buffer[self.end..self.end + room], deadline)?;
+        self.end += got;
+        Ok(got)
     }
 }
 

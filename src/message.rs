@@ -16,6 +16,7 @@ pub struct Message {
     text: String,
     kind: Kind,
     id: Span,
+    /// Without its quotes, unless something in it is escaped.
     method: Span,
     letter: Span,
     /// The `_meta` of the params.
@@ -92,10 +93,13 @@ impl Message {
         if params.is_some_and(|params| !params.starts_with(['{', '['])) {
             return Err(invalid("params must be an object or an array"));
         }
+        let mut name = method;
         let (kind, letter) = match (method, result, error) {
             (Some(method), None, None) => {
-                if json::unquote(method).is_none() {
-                    return Err(invalid("method must be a string"));
+                match json::unquote(method) {
+                    None => return Err(invalid("method must be a string")),
+                    Some(Cow::Borrowed(plain)) => name = Some(plain),
+                    Some(Cow::Owned(_)) => {}
                 }
                 match (id, readable) {
                     (None, _) => (Kind::Notification, params),
@@ -114,7 +118,7 @@ impl Message {
         };
         let (id, method, letter, meta) = (
             Span::of(&text, readable),
-            Span::of(&text, method),
+            Span::of(&text, name),
             Span::of(&text, letter),
             Span::of(&text, inner.filter(|_| method.is_some())),
         );
@@ -175,7 +179,7 @@ impl Message {
             Span(start, text.len() as u32)
         };
         let mut at_id = put("id", id);
-        let at_method = put("method", method.map(json::string).as_deref());
+        let mut at_method = put("method", method.map(json::string).as_deref());
         let at_letter = put(
             match kind {
                 Kind::Request | Kind::Notification => "params",
@@ -184,6 +188,9 @@ impl Message {
             },
             letter,
         );
+        if method.is_some_and(|method| at_method.range().len() == method.len() + 2) {
+            at_method = Span(at_method.0 + 1, at_method.1 - 1);
+        }
         if kind == Kind::Error && id == Some("null") {
             at_id = Span::NONE;
         }
@@ -221,7 +228,8 @@ impl Message {
 
     /// The method; empty on an answer.
     pub fn method(&self) -> Cow<'_, str> {
-        json::unquote(&self.text[self.method.range()]).unwrap_or_default()
+        let raw = &self.text[self.method.range()];
+        if raw.starts_with('"') { json::unquote(raw).unwrap_or_default() } else { Cow::Borrowed(raw) }
     }
 
     /// The params, the result or the error, as raw JSON; none when there are no params.

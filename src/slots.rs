@@ -1,6 +1,7 @@
 //! How many calls run at once: in all, and for each session; the others wait in line, and the sessions take turns.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,7 @@ pub(crate) struct Slots {
 #[derive(Default)]
 struct State {
     running: usize,
-    lanes: HashMap<u64, Lane>,
+    lanes: Lanes,
     /// Lanes in which a call waits that could run if there were a slot, each once, in turn.
     ready: VecDeque<u64>,
     /// Calls that had given their slot back and want one again; they go first.
@@ -51,6 +52,26 @@ struct State {
     is_starting: bool,
     /// Somebody waits until nothing runs any more.
     is_waited_for: bool,
+}
+
+type Lanes = HashMap<u64, Lane, BuildHasherDefault<Spread>>;
+
+/// Spreads numbers over a table. They are given out by ourselves, one after the other, so that nobody can choose some that meet.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(self.0 ^ u64::from(*byte)));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[derive(Default)]
@@ -266,7 +287,7 @@ impl State {
     }
 
     fn next_returning(&mut self, bounds: Bounds) -> Option<Sender<()>> {
-        let has_room = |lanes: &HashMap<u64, Lane>, id: &u64| lanes.get(id).is_none_or(|lane| lane.running < bounds.calls_per_session);
+        let has_room = |lanes: &Lanes, id: &u64| lanes.get(id).is_none_or(|lane| lane.running < bounds.calls_per_session);
         let at = self.returning.iter().position(|(id, _)| has_room(&self.lanes, id))?;
         let (id, turn) = self.returning.remove(at)?;
         self.running += 1;

@@ -40,8 +40,8 @@ pub(crate) struct Peer {
 
 #[derive(Default)]
 struct Calls {
-    /// By the raw id of the request.
-    open: HashMap<Box<str>, Arc<Call>>,
+    /// Few at a time, so that looking through them is quicker than a table.
+    open: Vec<Arc<Call>>,
     /// The client is gone: what it sent just before is cancelled before it begins.
     is_over: bool,
 }
@@ -87,18 +87,18 @@ impl Peer {
         if calls.is_over {
             call.cancel();
         }
-        if calls.open.contains_key(&*call.id) {
+        if calls.open.iter().any(|open| open.id == call.id) {
             return Err(RpcError::invalid_request(format_args!("the id {} belongs to a request that is still being worked on", call.id)));
         }
-        calls.open.insert(call.id.clone(), call);
+        calls.open.push(call);
         Ok(())
     }
 
     /// Forgets a call that ended. Its id may belong to the next one already.
     pub fn end(&self, call: &Call) {
         let mut calls = lock(&self.calls);
-        if calls.open.get(&*call.id).is_some_and(|open| open.number == call.number) {
-            calls.open.remove(&*call.id);
+        if let Some(at) = calls.open.iter().position(|open| open.number == call.number) {
+            calls.open.swap_remove(at);
         }
     }
 
@@ -109,7 +109,7 @@ impl Peer {
 
     /// Cancels the call with this raw id, if it is still under way.
     pub fn cancel(&self, id: &str) {
-        let call = lock(&self.calls).open.get(id).cloned();
+        let call = lock(&self.calls).open.iter().find(|call| *call.id == *id).cloned();
         if let Some(call) = call {
             call.cancel();
             self.slots.withdraw(self.lane, call.number);
@@ -146,7 +146,7 @@ impl Peer {
 
     /// The server ends: what is still under way is answered with an error, and then as good as gone.
     pub fn abandon(&self, error: &RpcError) {
-        let calls: Vec<_> = lock(&self.calls).open.values().cloned().collect();
+        let calls: Vec<_> = lock(&self.calls).open.clone();
         for call in calls.iter().filter(|call| call.takes_answer()) {
             // A client that is gone needs no answer.
             drop(call.outlet.offer(Message::error(Some(&call.id), error)));
@@ -159,7 +159,7 @@ impl Peer {
         self.hang_up();
         let mut calls = lock(&self.calls);
         calls.is_over = true;
-        let open: Vec<_> = calls.open.values().cloned().collect();
+        let open = calls.open.clone();
         drop(calls);
         for call in open {
             call.cancel();

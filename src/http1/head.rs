@@ -86,12 +86,24 @@ impl Head {
 
     /// The first header called `name`, in any case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.fields().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.fields.iter().find(|(field, _)| self.is_called(field, name)).map(|(_, value)| &self.text[value.clone()])
     }
 
     /// Every header called `name`, in any case, in the order sent.
-    pub(crate) fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.fields().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    pub(crate) fn headers<'h>(&'h self, name: &str) -> impl Iterator<Item = &'h str> {
+        self.fields.iter().filter(move |(field, _)| self.is_called(field, name)).map(|(_, value)| &self.text[value.clone()])
+    }
+
+    /// A dozen names are looked for in each head, and most fields are told from them by their lengths.
+    #[inline]
+    fn is_called(&self, field: &Range<usize>, name: &str) -> bool {
+        field.end - field.start == name.len() && self.has_letters(field, name)
+    }
+
+    /// Apart, or what comes before would not become part of the loops.
+    #[inline(never)]
+    fn has_letters(&self, field: &Range<usize>, name: &str) -> bool {
+        self.text.as_bytes()[field.clone()].eq_ignore_ascii_case(name.as_bytes())
     }
 
     /// All headers as sent: name and value.

@@ -134,3 +134,16 @@ fn an_answer_put_around_its_result_is_the_one_that_is_written() {
         assert_eq!((answer.id(), answer.letter()), (id, Some(result)));
     }
 }
+
+#[test]
+fn a_message_that_is_built_is_as_one_that_is_read() {
+    for method in ["tools/call", "", "a\"b", "caf\u{e9}", "line\nbreak"] {
+        let built = Message::request("1", method, Some("{}"));
+        let read = Message::parse(built.as_str().to_owned()).unwrap();
+        assert_eq!((built.method(), &built), (method.into(), &read));
+        assert_eq!(read.method(), method);
+    }
+    let escaped = Message::parse(r#"{"jsonrpc":"2.0","id":1,"method":"\u0061\"b"}"#.to_owned()).unwrap();
+    assert_eq!(escaped.method(), "a\"b");
+    assert_eq!(escaped.with_id("22").method(), "a\"b");
+}

@@ -5,6 +5,8 @@
 //! 3. What the embedder's function answers is written; no lock is held while it runs.
 //! 4. The end of the result is written as the client's era wants it.
 
+use std::borrow::Cow;
+
 use serde_json::json;
 
 use crate::handler::{Handler, LogLevel, Notification, Request, Session};
@@ -141,11 +143,11 @@ fn list(member: &str, page: Result<Page, RpcError>) -> Result<Reply, RpcError> {
 }
 
 /// What a request calls, and the arguments as raw JSON; both are found in one pass.
-fn called(request: &Request) -> Result<(String, &str), RpcError> {
+fn called(request: &Request) -> Result<(Cow<'_, str>, &str), RpcError> {
     let found = json::members(request.params(), ["name", "arguments"]);
     let [name, arguments] = found.ok_or_else(|| RpcError::invalid_params("params must be an object"))?;
     let name = name.and_then(json::unquote).ok_or_else(|| RpcError::invalid_params("name must be a string"))?;
-    Ok((name.into_owned(), arguments.unwrap_or("{}")))
+    Ok((name, arguments.unwrap_or("{}")))
 }
 
 fn set_level(request: &Request, session: &Session) -> Result<Reply, RpcError> {

@@ -15,7 +15,9 @@ pub(super) struct Reply {
 impl Reply {
     /// A result with the members that `write` writes.
     pub(super) fn new(write: impl FnOnce(&mut Object<'_>)) -> Reply {
-        let mut text = "{".to_owned();
+        // Room for most.
+        let mut text = String::with_capacity(256);
+        text.push('{');
         write(&mut Object::go_on(&mut text));
         Reply { text, meta: None, is_cacheable: false }
     }

@@ -167,7 +167,10 @@ impl Entry {
 impl Place {
     /// Notes what the connection does from now on.
     pub fn set(&self, phase: Phase) {
-        self.entry.since.store(self.entry.began.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        // Nobody asks for how long one has been busy.
+        if phase != Phase::Busy {
+            self.entry.since.store(self.entry.began.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        }
         self.entry.phase.store(phase as u8, Ordering::Relaxed);
     }
 

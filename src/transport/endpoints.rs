@@ -77,17 +77,21 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    fn methods(self) -> &'static str {
+    fn allowed(self) -> &'static [Method] {
         match self {
-            Route::Mcp => "GET, POST, DELETE, OPTIONS",
-            Route::Sse | Route::Health | Route::Ready => "GET, HEAD, OPTIONS",
-            Route::Messages => "POST, OPTIONS",
+            Route::Mcp => &[Method::Get, Method::Post, Method::Delete, Method::Options],
+            Route::Sse | Route::Health | Route::Ready => &[Method::Get, Method::Head, Method::Options],
+            Route::Messages => &[Method::Post, Method::Options],
         }
     }
 
     fn allows(self, method: &Method) -> bool {
-        let name = method.as_str();
-        self.methods().split(", ").any(|allowed| allowed == name)
+        self.allowed().contains(method)
+    }
+
+    /// As the header `Allow` names them.
+    fn methods(self) -> String {
+        self.allowed().iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -308,8 +312,8 @@ impl Endpoints {
     }
 
     fn preflight(&self, route: Route, head: &Head) -> Full {
-        let mut full = Full::empty(204).with("Allow", route.methods());
-        let further = self.shared.guard.preflight(head.header("origin"), route.methods());
+        let mut full = Full::empty(204).with("Allow", &route.methods());
+        let further = self.shared.guard.preflight(head.header("origin"), &route.methods());
         full.headers.extend(further.iter().filter_map(|(name, value)| header(name, value)));
         full
     }
@@ -335,7 +339,7 @@ fn unknown_path() -> Full {
 }
 
 fn not_allowed(route: Route) -> Full {
-    Full::text(405, format!("this method is not allowed here: use one of {}", route.methods())).with("Allow", route.methods())
+    Full::text(405, format!("this method is not allowed here: use one of {}", route.methods())).with("Allow", &route.methods())
 }
 
 /// A head from its parts, read as strictly as one from a socket. One without `Host` counts as HTTP/1.0.

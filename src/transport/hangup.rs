@@ -8,9 +8,9 @@
 //! Where there is no epoll the keep-alive comments have to do.
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) use elsewhere::Hangups;
+pub(crate) use elsewhere::{Hangups, Watched};
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use linux::Hangups;
+pub(crate) use linux::{Hangups, Watched};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux {
@@ -154,8 +154,8 @@ mod elsewhere {
             Hangups
         }
 
-        pub fn watch(&self, _: &Arc<EventStream>, _: &Arc<TcpStream>) -> Watched {
-            Watched
+        pub fn watch(&self, _: &Arc<EventStream>, _: &Arc<TcpStream>) -> Option<Watched> {
+            None
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Mounting the endpoints into somebody's own `tiny_http::Server`.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
-use tiny_http::{Header, Request, Response};
+use tiny_http::{Request, Response};
 
 use crate::http1::{LAST_CHUNK, TOO_LARGE, Version, Writer};
 use crate::threads;
@@ -64,31 +64,32 @@ fn respond(request: Request, full: Full) -> io::Result<()> {
 fn stream(request: Request, body: EventBody) -> io::Result<()> {
     let is_old = *request.http_version() <= tiny_http::HTTPVersion(1, 0);
     let writer = Writer::streaming(if is_old { Version::Http10 } else { Version::Http11 });
-    let headers: Vec<Header> = body.headers().to_vec();
     let mut output = request.into_writer();
-    let copy = move || {
-        let copied = output.write_all(&writer.stream(200, &headers)).and_then(|()| {
-            output.flush()?;
-            body.write_to(&mut Chunks { output: &mut *output, writer })?;
-            if !is_old {
-                output.write_all(LAST_CHUNK)?;
-            }
-            output.flush()
-        });
-        if let Err(error) = copied {
+    let write = move || {
+        if let Err(error) = copy(&mut *output, writer, body) {
             log::debug!("a client left its stream: {error}");
         }
     };
-    threads::start("mounted-stream", copy).map(drop)
+    threads::start("mounted-stream", write).map(drop)
+}
+
+fn copy(output: &mut (dyn Write + Send), writer: Writer, body: EventBody) -> io::Result<()> {
+    output.write_all(&writer.stream(200, body.headers()))?;
+    output.flush()?;
+    body.write_to(&mut Chunks { output, writer })?;
+    if writer.is_chunked() {
+        output.write_all(LAST_CHUNK)?;
+    }
+    output.flush()
 }
 
 /// Frames what is written as chunks.
 struct Chunks<'o> {
-    output: &'o mut (dyn io::Write + Send),
+    output: &'o mut (dyn Write + Send),
     writer: Writer,
 }
 
-impl io::Write for Chunks<'_> {
+impl Write for Chunks<'_> {
     fn write(&mut self, part: &[u8]) -> io::Result<usize> {
         let mut chunk = Vec::with_capacity(part.len() + 16);
         self.writer.chunk(&mut chunk, part)?;

@@ -100,6 +100,11 @@ impl EventBody {
         self.headers.extend(header(name, value));
     }
 
+    /// The same, for who writes them and has no more use for them.
+    pub(crate) fn take_headers(&mut self) -> Vec<Header> {
+        std::mem::take(&mut self.headers)
+    }
+
     pub(crate) fn is_used(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.is_used)
     }

@@ -86,9 +86,8 @@ impl Wire {
         let Some(socket) = self.socket.clone() else { return Ok(()) };
         // A slow line gets the time again for each mebibyte.
         let deadline = clock::from_now(deadline.saturating_mul(1 + (item.len() >> 20) as u32));
-        if !self.rest.is_empty() {
-            write_all(&socket, &mut [IoSlice::new(&self.rest)], deadline)?;
-            self.rest = Vec::new();
+        if self.rest.len() > SMALL || item.len() > SMALL {
+            write_all(&socket, &mut [IoSlice::new(&std::mem::take(&mut self.rest))], deadline)?;
         }
         let [before, text, after] = item.parts();
         if item.len() <= SMALL {
@@ -116,9 +115,11 @@ impl Wire {
         Ok(())
     }
 
-    fn assemble(&self, item: &Item) -> Vec<u8> {
+    /// An event as it goes out, behind what is left of the one before.
+    fn assemble(&mut self, item: &Item) -> Vec<u8> {
         let parts = item.parts();
-        let mut whole = Vec::with_capacity(item.len() + 16);
+        let mut whole = std::mem::take(&mut self.rest);
+        whole.reserve_exact(item.len() + 16);
         if self.is_chunked && item.len() > 0 {
             whole.extend_from_slice(format!("{:x}\r\n", item.len()).as_bytes());
         }

@@ -12,10 +12,10 @@ fn demo() -> Program {
     Program::binary(&["demo", "--http", "--host", "127.0.0.1", "--port", "0", "--keep-alive", "1h"], &[])
 }
 
-/// How many threads have this name, and how many descriptors there are.
-fn threads_and_descriptors(program: &Program, name: &str) -> (usize, usize) {
+/// How many threads have these names, and how many descriptors there are.
+fn threads_and_descriptors(program: &Program, names: &[&str]) -> (usize, usize) {
     let entries = |what| fs::read_dir(format!("/proc/{}/{what}", program.child.id())).unwrap().flatten();
-    let is_named = |task: &fs::DirEntry| fs::read_to_string(task.path().join("comm")).is_ok_and(|its| its.trim() == name);
+    let is_named = |task: &fs::DirEntry| fs::read_to_string(task.path().join("comm")).is_ok_and(|its| names.contains(&its.trim()));
     (entries("task").filter(is_named).count(), entries("fd").count())
 }
 
@@ -32,7 +32,7 @@ fn streams_whose_clients_close_end_and_give_everything_back() {
     let program = demo();
     let address = program.address();
     let session = begin(address);
-    let counts = || threads_and_descriptors(&program, "http");
+    let counts = || threads_and_descriptors(&program, &["http", "http-stream"]);
     let mut before = counts();
     eventually("only what is always there is there", || {
         before = counts();
@@ -69,7 +69,7 @@ fn the_stream_of_a_call_ends_with_its_client() {
     let headers = format!("{session}Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n");
     let mut http = Http::sending(address, request("POST", "/mcp", &headers, &body));
     assert_eq!(http.head().unwrap().header("content-type"), Some("text/event-stream"));
-    let has = |name: &str| threads_and_descriptors(&program, name).0 > 0;
+    let has = |name: &str| threads_and_descriptors(&program, &[name]).0 > 0;
     eventually("a thread writes the stream", || has("http-stream"));
     drop(http);
     eventually("the stream has ended", || !has("http-stream"));

@@ -1,8 +1,8 @@
 //! One connection: requests in, answers out, in the thread that reads from it.
 
 use std::io::{self, IoSlice, Write};
-use std::net::TcpStream;
-use std::sync::{Arc, Once};
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,16 @@ use crate::http1::{self, CONTINUE, Framing, Head, Reader, Refusal, Socket, Write
 use crate::threads;
 use crate::transport::connections::{Phase, Place};
 use crate::transport::endpoints::{self, Exchange};
+use crate::transport::hangup::Watched;
 use crate::transport::monitor::Watch;
 use crate::transport::relay::{Baton, Lane, Pace, Relay};
 use crate::transport::reply::{EventBody, Full, Reply};
 use crate::transport::streamable::response::{Ended, Response};
 use crate::transport::wire::write_all;
+
+/// A thread that waits for hours, then tells a handler that its client has gone. Less than a quarter of [`STACK`](super::STACK): glibc keeps the stacks of
+/// threads that ended, with the pages they had touched, for those that ask for a quarter or more.
+const STREAM_STACK: usize = 480 << 10;
 
 /// A thread that only copies bytes.
 const SMALL_STACK: usize = 128 << 10;
@@ -37,6 +42,24 @@ pub(super) struct Connection {
     reader: Reader,
     had_request: bool,
     pace: Pace,
+}
+
+/// What comes behind a request.
+enum After {
+    /// The next one, once these calls are on their way.
+    Jobs(Vec<Job>),
+    /// An event stream, for the rest of the connection.
+    Stream(Writer, EventBody),
+    /// Nothing.
+    End,
+}
+
+/// A stream that has begun, and what ends with it, in this order.
+struct Carried {
+    body: EventBody,
+    socket: Arc<TcpStream>,
+    watched: Option<Watched>,
+    place: Place,
 }
 
 impl Baton for Connection {
@@ -66,7 +89,12 @@ impl Connection {
     pub fn serve(mut self: Box<Self>) {
         let shared = Arc::clone(&self.shared);
         let mut lane = None;
-        while let Some(jobs) = self.exchange() {
+        loop {
+            let jobs = match self.exchange() {
+                After::Jobs(jobs) => jobs,
+                After::Stream(writer, body) => return (*self).stream(writer, body),
+                After::End => return,
+            };
             match self.run(jobs, &shared.relay, &mut lane) {
                 Some(connection) => self = connection,
                 None => return,
@@ -93,8 +121,8 @@ impl Connection {
         Some(self)
     }
 
-    /// Takes one request and answers it. The jobs are what is still to be run; none when the connection is over.
-    fn exchange(&mut self) -> Option<Vec<Job>> {
+    /// Takes one request and answers it.
+    fn exchange(&mut self) -> After {
         let shared = Arc::clone(&self.shared);
         let limits = if self.had_request { &shared.limits } else { &shared.first };
         let head = match self.reader.head(&mut self.socket, limits) {
@@ -124,27 +152,23 @@ impl Connection {
                     // It ends with its writer, who has the socket as well.
                     stream.map(|stream| stream.join());
                     self.close(false);
-                    return None;
+                    return After::End;
                 }
             },
         };
         let full = match reply {
             Reply::Full(full) => full,
-            Reply::Stream(body) => {
-                self.reader = Reader::new();
-                self.stream(writer, body);
-                return None;
-            }
+            Reply::Stream(body) => return After::Stream(writer.close(), body),
         };
         let is_written = self.write(writer, full).is_ok();
         if is_written && writer.keeps_alive() {
-            return Some(jobs);
+            return After::Jobs(jobs);
         }
         jobs.into_iter().for_each(|job| shared.endpoints.run(job));
         if is_written {
             self.close(!matches!(head.framing, Framing::None | Framing::Length(0)));
         }
-        None
+        After::End
     }
 
     /// Runs the call that a response waits for on this thread; if there are several, or it has to wait for its turn, others run them.
@@ -188,23 +212,20 @@ impl Connection {
         write_all(self.socket.stream(), &mut [IoSlice::new(&head), IoSlice::new(body)], deadline)
     }
 
-    fn stream(&mut self, writer: Writer, body: EventBody) {
-        self.place.set_stream(body.feed().stream(), body.is_used());
-        let writer = writer.close();
-        let head = writer.stream(200, body.headers());
-        let begun = write_all(self.socket.stream(), &mut [IoSlice::new(&head)], clock::from_now(self.shared.write_deadline));
-        if begun.is_ok() {
-            body.feed().attach(Arc::clone(self.socket.stream()), writer.is_chunked());
-            let _watched = self.shared.hangups.watch(body.feed().stream(), self.socket.stream());
-            if body.feed().run() {
-                drop(body);
-                self.close(false);
-            }
+    /// Begins a stream, and leaves it to a thread of its own.
+    fn stream(self, writer: Writer, mut body: EventBody) {
+        let Connection { place, socket, shared, .. } = self;
+        place.set_stream(body.feed().stream(), body.is_used());
+        let head = writer.stream(200, &body.take_headers());
+        let mut carried = Carried { body, socket: Arc::clone(socket.stream()), watched: None, place };
+        if carried.body.feed().begin(&carried.socket, writer.is_chunked(), head).is_ok() {
+            carried.watched = shared.hangups.watch(carried.body.feed().stream(), &carried.socket);
+            carry(carried);
         }
     }
 
     /// Answers what is no request, or is too much, as the last thing on its connection.
-    fn refuse(&mut self, refusal: Refusal) -> Option<Vec<Job>> {
+    fn refuse(&mut self, refusal: Refusal) -> After {
         if let Refusal::Bad { why: why @ http1::IS_TLS, .. } = refusal {
             // Once: whoever looks here has a client that only says that its handshake failed.
             static TOLD: Once = Once::new();
@@ -213,14 +234,14 @@ impl Connection {
         if refusal.status().is_some() && self.write(Writer::closing(), endpoints::refused(refusal)).is_ok() {
             self.close(true);
         }
-        None
+        After::End
     }
 
     /// Ends a connection after its last answer. Where the client may still be sending, it gets a moment: closing over unread bytes would destroy the
     /// answer on its way.
     fn close(&mut self, may_be_sending: bool) {
         // Both fail only when the client is gone.
-        drop(self.socket.stream().shutdown(std::net::Shutdown::Write));
+        drop(self.socket.stream().shutdown(Shutdown::Write));
         if may_be_sending {
             // It has its answer: when connections run out it goes first.
             self.place.set(Phase::Idle);
@@ -230,16 +251,41 @@ impl Connection {
     }
 }
 
+/// Writes a stream that has begun in a thread of its own. Streams are idle for hours, and there may be thousands: what it took to read the request and
+/// to open a session is given back with the stack of the thread that did it, and the new one needs two pages.
+fn carry(carried: Carried) {
+    let ours = Arc::new(Mutex::new(Some(carried)));
+    let theirs = Arc::clone(&ours);
+    let take = |from: &Mutex<Option<Carried>>| from.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let write = move || take(&theirs).into_iter().for_each(Carried::write);
+    if let Err(error) = threads::start_small("http-stream", STREAM_STACK, write) {
+        log::debug!("no thread for an event stream ({error}): its connection's goes on");
+        take(&ours).into_iter().for_each(Carried::write);
+    }
+}
+
+impl Carried {
+    fn write(self) {
+        let Carried { body, socket, watched: _watched, place: _place } = self;
+        let ended_well = body.feed().run();
+        drop(body);
+        if ended_well {
+            // It fails only when the client is gone.
+            drop(socket.shutdown(Shutdown::Write));
+        }
+    }
+}
+
 /// Begins an event stream, and writes it in a thread of its own while the connection's is busy with the handler.
 fn write_beside(shared: Arc<Shared>, socket: Arc<TcpStream>, writer: Writer, body: EventBody) -> io::Result<JoinHandle<()>> {
     let head = writer.stream(200, body.headers());
     write_all(&socket, &mut [IoSlice::new(&head)], clock::from_now(shared.write_deadline))?;
-    body.feed().attach(Arc::clone(&socket), writer.is_chunked());
+    body.feed().attach(&socket, writer.is_chunked(), Vec::new());
     let write = move || {
         let _watched = shared.hangups.watch(body.feed().stream(), &socket);
         body.feed().run();
         // The client is to see the end at once, though the handler may go on. What cannot be shut down is shut already.
-        drop(socket.shutdown(std::net::Shutdown::Write));
+        drop(socket.shutdown(Shutdown::Write));
     };
     threads::start_small("http-stream", SMALL_STACK, write)
 }

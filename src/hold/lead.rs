@@ -15,6 +15,9 @@ use crate::connection::Job;
 /// A call that took no longer was quick. Transports judge their jobs alike.
 const QUICK: Duration = Duration::from_millis(1);
 
+/// So many quick calls in a row, before one is led: on a machine that is busy some are quick by chance, and to change one's mind costs a hand-over.
+const IN_A_ROW: u32 = 4;
+
 /// Calls with longer pauses between them are worth no haste.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -63,7 +66,8 @@ impl Core {
     pub(super) fn mind_pace(&mut self, call: &Call, now: Instant) {
         let is_quick = call.since.is_some_and(|since| now.saturating_duration_since(since) < QUICK);
         if let Some(kid) = self.kid_mut(call.kid) {
-            kid.brisk_until = is_quick.then(|| now + PAUSE);
+            kid.quick = if is_quick { kid.quick.saturating_add(1) } else { 0 };
+            kid.brisk_until = (kid.quick >= IN_A_ROW).then(|| now + PAUSE);
         }
     }
 

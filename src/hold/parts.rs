@@ -99,7 +99,9 @@ pub(super) struct Kid {
     pub early: Vec<Message>,
     pub ready_at: Option<Instant>,
     pub has_answered: bool,
-    /// It has just answered a call quickly: one that comes before this may be read by who sends it.
+    /// Calls that it has answered quickly, one after the other.
+    pub quick: u32,
+    /// It has just answered several calls quickly: one that comes before this may be read by who sends it.
     pub brisk_until: Option<Instant>,
     pub live_since: SystemTime,
     /// Others may start when it is dropped.

@@ -10,6 +10,7 @@ replaced by free ones. Everything is on loopback. Standard library only.
 import http.client
 import json
 import os
+import random
 import re
 import shutil
 import socket
@@ -30,10 +31,19 @@ TOKEN = "pr0xy-t0ken"
 passed, failed, skipped = [], [], []
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def free_ports(count):
+    """Below those that the system gives to clients: one of them may take any such port before a server has it."""
+    found = []
+    for port in random.sample(range(10000, 32000), 22000):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+                found.append(port)
+            except OSError:
+                continue
+        if len(found) == count:
+            return found
+    sys.exit("no free ports")
 
 
 def until(condition, what):
@@ -245,7 +255,7 @@ def suite(proxy, found):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     text = proxy.site((HERE / proxy.config).read_text(), found)
-    ports = {number: free_port() for number in [3000, 3001, 3002, 3003, 8080, 8081, 8082, 8083]}
+    ports = dict(zip([3000, 3001, 3002, 3003, 8080, 8081, 8082, 8083], free_ports(8)))
     text = re.sub(r":(3\d\d\d|8\d\d\d)\b", lambda number: f":{ports[int(number[1])]}", text)
     (folder / proxy.config).write_text(text)
     key = {"MCP_STATE_KEY": "both have this one"}

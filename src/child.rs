@@ -13,6 +13,7 @@ mod life;
 mod linux_tests;
 mod orphans;
 mod output;
+mod reading;
 mod resolve;
 mod spawner;
 mod stdin;
@@ -158,6 +159,21 @@ impl Child {
     /// Sends `line`, which has no line end in it, and one line end. Lines arrive in the order of the calls.
     pub(crate) fn send(&self, line: &str) -> Result<(), SendError> {
         self.life.stdin().send(line)
+    }
+
+    /// Reads what it says on this thread, if nobody else does, until `is_done`, but a few milliseconds at most. Events come to the callback as ever.
+    pub(crate) fn lead(&self, is_done: &mut dyn FnMut() -> bool) {
+        self.life.lead(is_done);
+    }
+
+    /// Nothing is to come: until the next [`attend`](Child::attend) those may [`lead`](Child::lead) who send something.
+    pub(crate) fn rest(&self) {
+        self.life.stdout().rest();
+    }
+
+    /// Something is to come, and nobody leads.
+    pub(crate) fn attend(&self) {
+        self.life.stdout().attend();
     }
 
     /// Closes stdin once everything sent so far has been written.

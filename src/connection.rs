@@ -1,5 +1,6 @@
 //! The rails between a front, which lets clients in, and a back, which reaches a server; nothing else knows both.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,8 @@ pub(crate) trait Outlet: Send + Sync {
     /// Sends, and waits for a slow client as long as the transport allows. For threads that run a handler.
     fn send(&self, message: Message) -> Result<(), Gone>;
 
-    /// Sends without ever waiting for the client. For readers and broadcasters, on which others depend.
+    /// Sends without waiting for the client. For readers and broadcasters, on which others depend. (On stdio it waits for the one client, except on
+    /// threads that have said that they [wait for nobody](wait_for_nobody).)
     fn offer(&self, message: Message) -> Result<(), Gone>;
 
     /// Ends the current response stream early, where the transport and the version have that (2025-11-25 transports, SSE polling). The client
@@ -55,6 +57,21 @@ pub(crate) trait Outlet: Send + Sync {
     fn is_listening(&self) -> bool {
         true
     }
+}
+
+thread_local! {
+    static WAITS_FOR_NOBODY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on this thread, which works for many clients, waits for none of them in [`Outlet::offer`], not even where nobody else is behind the one.
+#[cfg_attr(not(all(feature = "run", unix)), allow(dead_code, reason = "only a front has such threads"))]
+pub(crate) fn wait_for_nobody() {
+    WAITS_FOR_NOBODY.set(true);
+}
+
+/// Whether this thread works for many clients.
+pub(crate) fn waits_for_nobody() -> bool {
+    WAITS_FOR_NOBODY.get()
 }
 
 /// One client as a front presents it to a back.

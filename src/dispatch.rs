@@ -283,7 +283,7 @@ impl OpenCall {
         }
         drop(request);
         let answer = match outcome {
-            Ok(result) => Message::result(&self.call.id, result.as_str()),
+            Ok(result) => Message::answer(&self.call.id, result),
             Err(error) => Message::error(Some(&self.call.id), &error),
         };
         self.peer.end(&self.call);

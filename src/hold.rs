@@ -10,6 +10,7 @@ mod generations;
 mod group;
 mod handshake;
 mod held;
+mod lead;
 mod lists;
 mod note;
 mod parts;

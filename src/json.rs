@@ -29,7 +29,7 @@ pub(crate) use envelope::{Envelope, INNER, Unreadable, envelope};
 /// assert_eq!(kept.as_str(), r#"{"z": 123456789012345678901234567890, "a": 1}"#);
 /// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct Json(Box<str>);
+pub struct Json(String);
 
 impl Json {
     /// The empty object, `{}`.
@@ -38,13 +38,18 @@ impl Json {
     }
 
     /// Text that this crate built or has checked already.
-    pub(crate) fn trusted(text: impl Into<Box<str>>) -> Json {
+    pub(crate) fn trusted(text: impl Into<String>) -> Json {
         Json(text.into())
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The text, with whatever room there is at its end.
+    pub(crate) fn into_text(self) -> String {
+        self.0
     }
 
     /// The text of the member `name`, when this is an object that has one. The first counts when there are several.
@@ -60,13 +65,13 @@ impl Json {
 
 impl From<Value> for Json {
     fn from(value: Value) -> Json {
-        Json(written(&value).into())
+        Json(written(&value))
     }
 }
 
 impl From<Box<RawValue>> for Json {
     fn from(raw: Box<RawValue>) -> Json {
-        Json(on_one_line(raw.get().to_owned()).into())
+        Json(on_one_line(raw.get().to_owned()))
     }
 }
 
@@ -75,7 +80,7 @@ impl std::str::FromStr for Json {
 
     fn from_str(text: &str) -> serde_json::Result<Json> {
         serde_json::from_str::<&RawValue>(text)?;
-        Ok(Json(on_one_line(text.trim().to_owned()).into()))
+        Ok(Json(on_one_line(text.trim().to_owned())))
     }
 }
 
@@ -101,8 +106,8 @@ pub(crate) fn on_one_line(text: String) -> String {
 
 /// Appends `text` as a JSON string.
 pub(crate) fn push_string(out: &mut String, text: &str) {
-    // With room for what usually follows: growing then would copy it all.
-    out.reserve(text.len() + 64);
+    // With room for what usually follows, and for the envelope: growing then would copy it all.
+    out.reserve(text.len() + 160);
     out.push('"');
     let mut rest = text;
     while let Some(at) = first_to_escape(rest.as_bytes()) {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use crate::json::{self, Envelope, Unreadable};
+use crate::json::{self, Envelope, Json, Unreadable};
 use crate::rpc_error::RpcError;
 
 /// One JSON-RPC message, complete and on one line.
@@ -140,6 +140,19 @@ impl Message {
     /// A good answer. `id` and `result` are raw JSON.
     pub(crate) fn result(id: &str, result: &str) -> Message {
         Message::build(Kind::Result, Some(id), None, Some(result))
+    }
+
+    /// A good answer from a result that is not needed any more: the envelope is put around it where it is.
+    pub(crate) fn answer(id: &str, result: Json) -> Message {
+        let head = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":");
+        let (id_end, start) = (head.len() - ",\"result\":".len(), head.len());
+        let mut text = result.into_text();
+        text.reserve(head.len() + 1);
+        text.insert_str(0, &head);
+        let span = |from: usize, to: usize| Span(from as u32, to as u32);
+        let (id, letter) = (span(id_end - id.len(), id_end), span(start, text.len()));
+        text.push('}');
+        Message { text, kind: Kind::Result, id, method: Span::NONE, letter, meta: Span::NONE }
     }
 
     /// A bad answer; without an `id` when that of the request could not be read, which JSON-RPC writes as null.

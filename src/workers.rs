@@ -14,7 +14,7 @@ use crate::threads;
 const IDLE: Duration = Duration::from_secs(10);
 
 /// Deeply nested values are parsed on these threads; 128 levels overflow 128 KiB.
-const STACK: usize = 2 << 20;
+pub(crate) const STACK: usize = 2 << 20;
 
 /// A pool without a queue: a job goes to a thread that waits for one, or to a new thread.
 #[derive(Clone)]

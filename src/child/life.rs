@@ -11,7 +11,8 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::output::{self, Output, Over, Piece, Tail};
+use super::output::{self, Output, Over, Piece, Pieces, Tail};
+use super::reading::Reading;
 use super::stdin::Stdin;
 use super::{ChildEvent, Exit, Ladder, lock, orphans, step};
 
@@ -38,6 +39,7 @@ pub(super) struct Life {
     state: Mutex<State>,
     changed: Condvar,
     stdin: Arc<Stdin>,
+    stdout: Reading<ChildStdout>,
     tail: Tail,
     over: Arc<Over>,
     /// Taken by the last event, with whatever it holds.
@@ -115,12 +117,13 @@ impl Life {
             state: Mutex::new(state),
             changed: Condvar::new(),
             stdin,
+            stdout: Reading::new(Pieces::new(Output::new(stdout, &over), output::MAX_LINE)),
             tail: Tail::default(),
             over,
             on_event: Mutex::new(Some(on_event)),
             _spawner: spawner,
         });
-        life.start_threads(stdout, stderr, by_step).inspect_err(|_| {
+        life.start_threads(stderr, by_step).inspect_err(|_| {
             lock(&life.on_event).take();
             life.stdin.abandon();
             life.over.raise();
@@ -131,16 +134,11 @@ impl Life {
         Ok(life)
     }
 
-    fn start_threads(self: &Arc<Life>, stdout: ChildStdout, stderr: ChildStderr, by_step: bool) -> io::Result<()> {
-        let (life, pipe) = (Arc::clone(self), Output::new(stdout, &self.over));
+    fn start_threads(self: &Arc<Life>, stderr: ChildStderr, by_step: bool) -> io::Result<()> {
+        let life = Arc::clone(self);
         threads::start_small("child-stdout", LARGE_STACK, move || {
             let _open = OpenPipe(&life);
-            output::read_lines(pipe, output::MAX_LINE, |piece| {
-                life.tell(match piece {
-                    Piece::Line(line) => ChildEvent::Line(line),
-                    Piece::Oversized(size) => ChildEvent::Oversized(size),
-                });
-            });
+            life.stdout.run(|piece| life.tell_piece(piece));
         })?;
         let (life, pipe) = (Arc::clone(self), Output::new(stderr, &self.over));
         threads::start_small("child-stderr", SMALL_STACK, move || {
@@ -163,6 +161,15 @@ impl Life {
 
     pub(super) fn stdin(&self) -> &Arc<Stdin> {
         &self.stdin
+    }
+
+    pub(super) fn stdout(&self) -> &Reading<ChildStdout> {
+        &self.stdout
+    }
+
+    /// Has the calling thread read stdout.
+    pub(super) fn lead(&self, is_done: &mut dyn FnMut() -> bool) {
+        self.stdout.lead(|piece| self.tell_piece(piece), is_done);
     }
 
     pub(super) fn stderr_tail(&self) -> String {
@@ -278,6 +285,13 @@ impl Life {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(error) => log::warn!("cannot send {signal} to the process group {}: {error}", self.pid),
         }
+    }
+
+    fn tell_piece(&self, piece: Piece) {
+        self.tell(match piece {
+            Piece::Line(line) => ChildEvent::Line(line),
+            Piece::Oversized(size) => ChildEvent::Oversized(size),
+        });
     }
 
     fn tell(&self, event: ChildEvent) {

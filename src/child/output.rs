@@ -5,11 +5,13 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::lock;
+use crate::scan::first;
 
 /// A longer line of stdout is dropped, and said so.
 pub(super) const MAX_LINE: usize = 64 << 20;
@@ -38,13 +40,19 @@ impl Over {
 
     /// Waits until `pipe` is ready, or failed; false when it is over.
     pub(super) fn or_ready(&self, pipe: &impl AsFd, what: PollFlags) -> bool {
+        self.or_ready_within(pipe, what, PollTimeout::NONE).unwrap_or(true)
+    }
+
+    /// The same, but none when neither happens within `patience`.
+    fn or_ready_within(&self, pipe: &impl AsFd, what: PollFlags, patience: PollTimeout) -> Option<bool> {
         let mut both = [PollFd::new(pipe.as_fd(), what), PollFd::new(self.watched.as_fd(), PollFlags::POLLIN)];
         loop {
-            match poll(&mut both, PollTimeout::NONE) {
+            match poll(&mut both, patience) {
                 Err(Errno::EINTR) => {}
                 // Out of kernel memory: the caller's own read or write decides.
-                Err(_) => return true,
-                Ok(_) => return !both[1].any().unwrap_or(true),
+                Err(_) => return Some(true),
+                Ok(0) => return None,
+                Ok(_) => return Some(!both[1].any().unwrap_or(true)),
             }
         }
     }
@@ -56,11 +64,13 @@ pub(super) struct Output<P> {
     over: Arc<Over>,
     /// What may still be read once it is over: somebody who holds the other end could write for ever.
     rest: usize,
+    /// How long a read waits; then it would block.
+    patience: PollTimeout,
 }
 
 impl<P: Read + AsFd> Output<P> {
     pub(super) fn new(pipe: P, over: &Arc<Over>) -> Output<P> {
-        Output { pipe, over: Arc::clone(over), rest: MAX_PIPE }
+        Output { pipe, over: Arc::clone(over), rest: MAX_PIPE, patience: PollTimeout::NONE }
     }
 
     fn is_ready(&self) -> bool {
@@ -70,8 +80,10 @@ impl<P: Read + AsFd> Output<P> {
 
 impl<P: Read + AsFd> Read for Output<P> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.over.or_ready(&self.pipe, PollFlags::POLLIN) {
-            return self.pipe.read(buffer);
+        match self.over.or_ready_within(&self.pipe, PollFlags::POLLIN, self.patience) {
+            None => return Err(io::ErrorKind::WouldBlock.into()),
+            Some(true) => return self.pipe.read(buffer),
+            Some(false) => {}
         }
         if self.rest == 0 || !self.is_ready() {
             return Ok(0);
@@ -89,24 +101,72 @@ pub(super) enum Piece {
     Oversized(usize),
 }
 
-/// Reads lines of at most `max` bytes until the end; the last one need not be ended.
-pub(super) fn read_lines(pipe: impl Read, max: usize, mut on_piece: impl FnMut(Piece)) {
-    let mut pipe = BufReader::with_capacity(BUFFER, pipe);
-    loop {
-        // A new buffer each time: the line is given away, and a long one leaves nothing behind.
-        let mut line = Vec::new();
-        if !read_up_to(&mut pipe, max + 1, &mut line) {
-            return;
-        }
-        if line.len() > max && line.last() != Some(&b'\n') {
-            let size = line.len();
-            drop(line);
-            on_piece(Piece::Oversized(size + skip_line(&mut pipe)));
-        } else if let Some(line) = text(line) {
-            on_piece(Piece::Line(line));
+/// Lines of at most `max` bytes, until the end; the last one need not be ended.
+pub(super) struct Pieces<P> {
+    pipe: BufReader<P>,
+    max: usize,
+    /// What has come of the next line.
+    line: Vec<u8>,
+    /// That line is over the bound: so much of it has been passed over.
+    skipped: Option<usize>,
+}
+
+impl<P: Read> Pieces<P> {
+    pub(super) fn new(pipe: P, max: usize) -> Pieces<P> {
+        Pieces { pipe: BufReader::with_capacity(BUFFER, pipe), max, line: Vec::new(), skipped: None }
+    }
+
+    /// Whether more has been read than was given out.
+    pub(super) fn has_buffered(&self) -> bool {
+        !self.pipe.buffer().is_empty()
+    }
+
+    /// The next piece; none at the end. A read that would block loses nothing of what has come. A pipe that fails in any other way has ended.
+    pub(super) fn next(&mut self) -> Result<Option<Piece>, WouldBlock> {
+        loop {
+            let available = match self.pipe.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(WouldBlock),
+                Err(_) => return Ok(None),
+                Ok(available) => available,
+            };
+            let end = first(available, |byte| byte == b'\n');
+            let (part, is_last) = (&available[..end.unwrap_or(available.len())], available.is_empty());
+            match &mut self.skipped {
+                Some(skipped) => *skipped += part.len(),
+                None if self.line.len() + part.len() > self.max => {
+                    self.skipped = Some(self.line.len() + part.len());
+                    self.line = Vec::new();
+                }
+                None => self.line.extend_from_slice(part),
+            }
+            let used = end.map_or(part.len(), |end| end + 1);
+            self.pipe.consume(used);
+            if end.is_none() && !is_last {
+                continue;
+            }
+            // A new buffer each time: the line is given away, and a long one leaves nothing behind.
+            match (self.skipped.take(), text(std::mem::take(&mut self.line))) {
+                (Some(size), _) => return Ok(Some(Piece::Oversized(size))),
+                (None, Some(line)) => return Ok(Some(Piece::Line(line))),
+                (None, None) if is_last => return Ok(None),
+                (None, None) => {}
+            }
         }
     }
 }
+
+impl<P: Read + AsFd> Pieces<Output<P>> {
+    /// From now on [`next`](Pieces::next) waits so long for each part of a piece; for ever when there is no bound.
+    pub(super) fn wait_at_most(&mut self, patience: Option<Duration>) {
+        let millis = patience.map(|patience| u16::try_from(patience.as_millis()).unwrap_or(u16::MAX));
+        self.pipe.get_mut().patience = millis.map_or(PollTimeout::NONE, PollTimeout::from);
+    }
+}
+
+/// Nothing came in time.
+#[derive(Debug, PartialEq)]
+pub(super) struct WouldBlock;
 
 /// Reads lines until the end, long ones in pieces; everything goes through `tail` as it comes, ended or not.
 pub(super) fn read_stderr(pipe: impl Read, tail: &Tail, mut on_line: impl FnMut(String)) {
@@ -126,25 +186,6 @@ pub(super) fn read_stderr(pipe: impl Read, tail: &Tail, mut on_line: impl FnMut(
 fn read_up_to(pipe: &mut impl BufRead, max: usize, line: &mut Vec<u8>) -> bool {
     let read = pipe.by_ref().take(max as u64).read_until(b'\n', line);
     !line.is_empty() && read.is_ok()
-}
-
-fn skip_line(pipe: &mut impl BufRead) -> usize {
-    let mut skipped = 0;
-    loop {
-        let (used, ended) = match pipe.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) | Ok([]) => return skipped,
-            Ok(buffer) => match buffer.iter().position(|&byte| byte == b'\n') {
-                Some(end) => (end + 1, true),
-                None => (buffer.len(), false),
-            },
-        };
-        pipe.consume(used);
-        skipped += used - usize::from(ended);
-        if ended {
-            return skipped;
-        }
-    }
 }
 
 /// Without the line end; `None` when nothing is left.
@@ -194,10 +235,12 @@ impl<P: Read> Read for Tee<'_, P> {
 mod tests {
     use super::*;
 
+    fn all(pieces: &mut Pieces<impl Read>) -> Vec<Piece> {
+        std::iter::from_fn(|| pieces.next().unwrap()).collect()
+    }
+
     fn pieces(input: &[u8], max: usize) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        read_lines(input, max, |piece| pieces.push(piece));
-        pieces
+        all(&mut Pieces::new(input, max))
     }
 
     fn line(text: &str) -> Piece {
@@ -226,9 +269,28 @@ mod tests {
         let over = Arc::new(Over::new().unwrap());
         ours.write_all(b"one\ntwo").unwrap();
         over.raise();
-        let mut lines = Vec::new();
-        read_lines(Output::new(theirs, &over), 10, |piece| lines.push(piece));
-        assert_eq!(lines, [line("one"), line("two")]);
+        assert_eq!(all(&mut Pieces::new(Output::new(theirs, &over), 10)), [line("one"), line("two")]);
+    }
+
+    #[test]
+    fn a_read_that_would_block_loses_nothing_of_the_line() {
+        use std::io::Write as _;
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let over = Arc::new(Over::new().unwrap());
+        let mut pieces = Pieces::new(Output::new(theirs, &over), 10);
+        pieces.wait_at_most(Some(Duration::ZERO));
+        for part in ["on", "e", "\n"] {
+            assert_eq!(pieces.next(), Err(WouldBlock));
+            ours.write_all(part.as_bytes()).unwrap();
+        }
+        assert_eq!(pieces.next(), Ok(Some(line("one"))));
+        for part in ["much too", " long", "\nnext\n"] {
+            assert_eq!(pieces.next(), Err(WouldBlock));
+            ours.write_all(part.as_bytes()).unwrap();
+        }
+        pieces.wait_at_most(None);
+        drop(ours);
+        assert_eq!(all(&mut pieces), [Piece::Oversized(13), line("next")]);
     }
 
     #[test]

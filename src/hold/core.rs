@@ -68,6 +68,8 @@ pub(super) struct Core {
     pub notices: [(Option<Instant>, bool); 3],
     pub is_closed: bool,
     pub acts: Vec<Act>,
+    /// The call that was sent last.
+    pub placed: Option<u64>,
     next: u64,
     wake: Option<Instant>,
 }
@@ -105,6 +107,7 @@ impl Core {
             notices: Default::default(),
             is_closed: false,
             acts: Vec::new(),
+            placed: None,
             next: 0,
             wake: None,
         }
@@ -229,7 +232,7 @@ impl Core {
         let Some(to) = self.kid_mut(kid).filter(|kid| kid.process.is_some()) else { return };
         to.outbox.push_back((id, message.into_text()));
         if !std::mem::replace(&mut to.is_flushing, true) {
-            self.acts.push(Act::Flush(kid));
+            self.acts.push(Act::Flush { kid, is_led: false });
         }
     }
 

@@ -105,6 +105,7 @@ impl Core {
             let save = kid.save;
             self.acts.push(Act::Answered { save });
         }
+        self.mind_pace(&call, now);
         let is_good = message.kind() == message::Kind::Result;
         let mut answer = message.with_id(&call.id);
         match &call.kind {

@@ -130,8 +130,9 @@ impl Core {
         let id = self.number();
         let token = self.swap_token(&mut message, id);
         let is_loud = self.stateless.is_some() && is_loud(&message);
-        let call = Call { kid, seat, id: message.id().into(), outlet, token, kind, stale, is_loud };
+        let call = Call { kid, seat, id: message.id().into(), outlet, token, kind, stale, is_loud, since: None };
         self.waits.insert(id, Wait::Call(call));
+        self.placed = Some(id);
         if let Some(seat) = self.seats.get_mut(&seat) {
             seat.calls += 1;
         }

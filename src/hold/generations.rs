@@ -81,6 +81,7 @@ impl Core {
             early: Vec::new(),
             ready_at: None,
             has_answered: false,
+            brisk_until: None,
             live_since: SystemTime::UNIX_EPOCH,
             permit: None,
         });

@@ -1,6 +1,6 @@
 //! The clients of one child and the child itself: the state machine under its lock, and what carries out what it decides, without the lock.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::core::Core;
@@ -32,7 +32,7 @@ impl Group {
     /// Lets something happen, and does what follows from it.
     pub(super) fn with<T>(self: &Arc<Group>, happen: impl FnOnce(&mut Core, Instant) -> T) -> T {
         let (result, acts) = {
-            let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut core = self.lock();
             let result = happen(&mut core, Instant::now());
             core.arm();
             (result, std::mem::take(&mut core.acts))
@@ -48,11 +48,20 @@ impl Group {
     /// Something came from the child `number`.
     pub(super) fn told(self: &Arc<Group>, number: u64, event: ChildEvent) {
         match event {
-            ChildEvent::Line(line) => from_child::read(line, |message| self.with(|core, now| core.hear(number, message, now))),
+            ChildEvent::Line(line) => from_child::read(line, |message| {
+                self.with(|core, now| {
+                    core.hear(number, message, now);
+                    core.may_rest(number);
+                });
+            }),
             ChildEvent::Exited(exit) => self.with(|core, now| core.exited(number, &exit, now)),
             ChildEvent::Oversized(size) => self.with(|core, now| core.oversized(number, size, now)),
             ChildEvent::Stderr(_) => {}
         }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn perform(self: &Arc<Group>, act: Act) {
@@ -60,7 +69,7 @@ impl Group {
         match (act, hold) {
             (Act::Offer { outlet, message, otherwise }, _) => offer(&outlet, message, otherwise.as_ref()),
             (Act::Ended { outlet, id }, _) => outlet.ended(&id),
-            (Act::Flush(kid), _) => self.flush(kid),
+            (Act::Flush { kid, is_led }, _) => self.flush(kid, is_led),
             (Act::Stop(process), _) => process.stop(Ladder { close_stdin_wait: CLOSE_STDIN_WAIT, term_wait: self.rules.stop_timeout }),
             (Act::Start(kid), Some(hold)) => hold.starter.order(self, kid),
             (Act::Wake(at), Some(hold)) => hold.timer.wake(self.id, at, Arc::downgrade(self)),
@@ -75,11 +84,11 @@ impl Group {
     }
 
     /// Writes what waits for a child, in order, whoever else adds to it meanwhile.
-    fn flush(self: &Arc<Group>, kid: u64) {
-        let next = || self.core.lock().unwrap_or_else(PoisonError::into_inner).next_line(kid);
-        while let Some((process, id, line)) = next() {
+    fn flush(self: &Arc<Group>, kid: u64, is_led: bool) {
+        while let Some((process, id, line)) = self.lock().next_line(kid) {
             match process.send(&line) {
-                Ok(()) => {}
+                Ok(()) if is_led => {}
+                Ok(()) => process.attend(),
                 Err(error @ (SendError::Full | SendError::Failed(_))) => self.with(|core, now| core.undeliverable(kid, id, &error, now)),
                 // It reads no more, so it is no use; its end says what becomes of its calls.
                 Err(SendError::Closed) => process.stop(Ladder { close_stdin_wait: CLOSE_STDIN_WAIT, term_wait: self.rules.stop_timeout }),
@@ -109,8 +118,7 @@ impl Link for Seated {
     fn deliver(&self, message: Message, outlet: &Arc<dyn Outlet>) -> Option<Job> {
         let is_call = message.kind() == Kind::Request && !matches!(message.method().as_ref(), "initialize" | "ping");
         let need = if is_call { self.hold.need() } else { 0 };
-        self.group.with(|core, now| core.deliver(self.seat, message, outlet, need, now));
-        None
+        self.group.call(|core, now| core.deliver(self.seat, message, outlet, need, now))
     }
 
     fn version(&self) -> Option<Version> {

@@ -17,8 +17,8 @@ pub(super) enum Act {
     Offer { outlet: Arc<dyn Outlet>, message: Message, otherwise: Option<Arc<dyn Outlet>> },
     /// A client's request is over, without an answer.
     Ended { outlet: Arc<dyn Outlet>, id: Box<str> },
-    /// Lines wait for this child.
-    Flush(u64),
+    /// Lines wait for this child. Who has them written may lead: read what answers them.
+    Flush { kid: u64, is_led: bool },
     /// A child is to be started.
     Start(u64),
     /// A child is to be stopped.
@@ -99,6 +99,8 @@ pub(super) struct Kid {
     pub early: Vec<Message>,
     pub ready_at: Option<Instant>,
     pub has_answered: bool,
+    /// It has just answered a call quickly: one that comes before this may be read by who sends it.
+    pub brisk_until: Option<Instant>,
     pub live_since: SystemTime,
     /// Others may start when it is dropped.
     pub permit: Option<Permit>,
@@ -149,6 +151,8 @@ pub(super) struct Call {
     pub stale: u64,
     /// A stateless one that wants to hear log messages.
     pub is_loud: bool,
+    /// When it was sent, if that was at once.
+    pub since: Option<Instant>,
 }
 
 /// What is to be done with the answer besides passing it on.

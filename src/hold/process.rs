@@ -15,6 +15,12 @@ pub(super) trait Process: Send + Sync {
     fn stop(&self, ladder: Ladder);
     /// The end of what it wrote to stderr.
     fn stderr_tail(&self) -> String;
+    /// Reads what it says on this thread until `is_done`, if nobody else reads; a few milliseconds at most.
+    fn lead(&self, is_done: &mut dyn FnMut() -> bool);
+    /// Nothing is to come: who sends something next may lead.
+    fn rest(&self);
+    /// Something is to come, and nobody leads.
+    fn attend(&self);
 }
 
 impl Process for Child {
@@ -28,6 +34,18 @@ impl Process for Child {
 
     fn stderr_tail(&self) -> String {
         Child::stderr_tail(self)
+    }
+
+    fn lead(&self, is_done: &mut dyn FnMut() -> bool) {
+        Child::lead(self, is_done);
+    }
+
+    fn rest(&self) {
+        Child::rest(self);
+    }
+
+    fn attend(&self) {
+        Child::attend(self);
     }
 }
 

@@ -12,6 +12,7 @@ use super::process::{Permit, Process, Wire};
 use super::stateless::not_spoken;
 use super::{Hold, HoldSettings};
 use crate::child::{Child, CommandLine, Ladder, Spawner, is_text_busy};
+use crate::connection::wait_for_nobody;
 use crate::error::{Error, Result};
 use crate::threads;
 
@@ -153,6 +154,7 @@ impl Starter {
 pub(super) fn run(hold: &Arc<Hold>, orders: Orders) -> Result<()> {
     let hold = Arc::downgrade(hold);
     let work = move || {
+        wait_for_nobody();
         while let Ok(order) = orders.received.recv() {
             crossbeam_channel::select! {
                 recv(orders.permits) -> _ => {}

@@ -3,6 +3,7 @@
 mod faults;
 mod generations;
 mod kit;
+mod lead;
 mod lists;
 mod misled;
 mod routes;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use super::group::Group;
+use crate::connection::wait_for_nobody;
 use crate::error::{Error, Result};
 use crate::threads;
 
@@ -31,7 +32,11 @@ impl Timer {
     pub(super) fn start() -> Result<Timer> {
         let shared = Arc::<Shared>::default();
         let theirs = Arc::clone(&shared);
-        threads::start("hold-timer", move || theirs.run()).map_err(|error| Error::io("cannot start a thread for deadlines", error))?;
+        let run = move || {
+            wait_for_nobody();
+            theirs.run();
+        };
+        threads::start("hold-timer", run).map_err(|error| Error::io("cannot start a thread for deadlines", error))?;
         Ok(Timer { shared })
     }
 

@@ -127,6 +127,15 @@ fn batches_are_taken_apart() {
 }
 
 #[test]
+fn an_answer_put_around_its_result_is_the_one_that_is_written() {
+    for (id, result) in [("1", "{}"), ("\"a\\\"b\"", "{\"content\":[]}"), ("-123456789012345678901234567890", "null")] {
+        let answer = Message::answer(id, crate::json::Json::trusted(result));
+        assert_eq!(answer, Message::result(id, result));
+        assert_eq!((answer.id(), answer.letter()), (id, Some(result)));
+    }
+}
+
+#[test]
 fn a_message_that_is_built_is_as_one_that_is_read() {
     for method in ["tools/call", "", "a\"b", "caf\u{e9}", "line\nbreak"] {
         let built = Message::request("1", method, Some("{}"));

@@ -12,6 +12,7 @@ use super::fresh::Watching;
 use super::plan::Plan;
 use super::report::{Report, Reports};
 use super::{Message, Reloaded};
+use crate::connection::wait_for_nobody;
 use crate::error::{Error, Result};
 use crate::hold::{Hold, Save, Swapped, Verdict};
 use crate::reload::{self, Action, Built, Failure, Input, Machine, Started};
@@ -80,7 +81,10 @@ impl Orchestrator {
             waiting: Vec::new(),
             last_name: 0,
         };
-        let thread = threads::start("reload", move || work.run());
+        let thread = threads::start("reload", move || {
+            wait_for_nobody();
+            work.run();
+        });
         thread.map_err(|error| Error::io("cannot start a thread to reload with", error))
     }
 }
@@ -260,6 +264,7 @@ impl Work {
         self.tried = Some(save.number);
         let (hold, mail) = (Arc::clone(&self.its.hold), self.its.mail.0.clone());
         let start = move || {
+            wait_for_nobody();
             let swapped = hold.swap(save);
             drop(mail.send_timeout(Message::Started(swapped), MAIL_PATIENCE));
         };

@@ -78,7 +78,7 @@ impl Listener {
             write_deadline: config.limits.write_deadline,
             monitor: Monitor::new(),
             hangups: Hangups::new(),
-            relay: Relay::new(STACK),
+            relay: Relay::new("http", STACK),
         });
         let connections = Connections::new(config.max_connections, config.limits.stray_stream);
         let is_stopping = Arc::new(AtomicBool::new(false));

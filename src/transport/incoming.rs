@@ -13,6 +13,11 @@ pub(crate) fn read(bytes: Vec<u8>, link: &dyn Link, outlet: &Arc<dyn Outlet>) ->
     accept(parse(bytes)?, link.version(), outlet)
 }
 
+/// The same for what is known to be text.
+pub(crate) fn read_text(text: String, link: &dyn Link, outlet: &Arc<dyn Outlet>) -> Result<Vec<Message>, Malformed> {
+    accept(Incoming::parse(text)?, link.version(), outlet)
+}
+
 /// Reads the text, whatever version it is of.
 pub(crate) fn parse(bytes: Vec<u8>) -> Result<Incoming, Malformed> {
     let text = String::from_utf8(bytes).map_err(|_| Malformed { id: None, error: RpcError::parse_error("this is not UTF-8") })?;

@@ -1,23 +1,25 @@
 //! stdio (2025-11-25 basic/transports, stdio): one message a line, on descriptors that nobody else can write to.
 
-use std::cell::Cell;
+mod lines;
+
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::clock;
+use self::lines::Lines;
 use crate::config::Limits;
-use crate::connection::{Back, Client, Gone, Link, Outlet};
+use crate::connection::{Back, Client, Job, Link, Outlet};
 use crate::error::{Error, Result};
 use crate::line::{self, Line};
-use crate::message::{Kind, Malformed, Message};
+use crate::message::{Malformed, Message};
 use crate::rpc_error::RpcError;
 use crate::threads;
 use crate::transport::incoming;
-use crate::workers::Workers;
+use crate::transport::relay::{Baton, Lane, Pace, Relay};
+use crate::workers::{self, Workers};
 
 /// Calls that are still running when the client has closed stdin get this long; clients send SIGTERM after two seconds.
 const AFTER_EOF: Duration = Duration::from_secs(1);
@@ -57,13 +59,21 @@ impl Stdio {
         let (input, output) = take_descriptors().map_err(|error| Error::io("cannot take over stdin and stdout", error))?;
         let (end, ended) = bounded(2);
         let lines = Lines::start(output, limits, end.clone())?;
-        let reader = Reader { back, lines: Arc::clone(&lines), workers, limit: limits.max_line, begin, told: Cell::new(false) };
-        spawn("stdin", move || {
-            let outcome = reader.run(input);
-            if let Some(outcome) = outcome {
-                drop(end.try_send(outcome));
-            }
-        })?;
+        let reader = Box::new(Reader {
+            input: BufReader::with_capacity(64 * 1024, input),
+            lines: Arc::clone(&lines),
+            outlet: Arc::clone(&lines) as Arc<dyn Outlet>,
+            back,
+            link: None,
+            workers,
+            relay: None,
+            pace: Pace::default(),
+            limit: limits.max_line,
+            begin,
+            was_told: false,
+            end,
+        });
+        spawn("stdin", move || reader.read())?;
         Ok((Stdio { lines }, ended))
     }
 
@@ -78,242 +88,112 @@ impl Stdio {
     }
 }
 
+/// The client's lines, in the thread that reads them.
 struct Reader {
-    back: Arc<dyn Back>,
+    input: BufReader<File>,
     lines: Arc<Lines>,
+    /// The same, as what the back knows it as.
+    outlet: Arc<dyn Outlet>,
+    back: Arc<dyn Back>,
+    link: Option<Arc<dyn Link>>,
     workers: Workers,
+    /// There from the first call on that this thread runs.
+    relay: Option<Arc<Relay<Reader>>>,
+    pace: Pace,
     limit: usize,
     begin: Begin,
     /// Whoever reads the log was told that stdin carries something else; once is enough.
-    told: Cell<bool>,
+    was_told: bool,
+    end: Sender<End>,
+}
+
+impl Baton for Reader {
+    fn go_on(self: Box<Self>) {
+        self.read();
+    }
 }
 
 impl Reader {
-    /// Reads to the end. None when there never was a session.
-    fn run(&self, input: File) -> Option<End> {
-        let outlet: Arc<dyn Outlet> = Arc::clone(&self.lines) as Arc<dyn Outlet>;
-        let mut link: Option<Arc<dyn Link>> = None;
-        if self.begin == Begin::AtOnce {
-            link = self.open(&outlet);
+    /// Reads to the end, or until another thread has taken over.
+    fn read(mut self: Box<Self>) {
+        if self.begin == Begin::AtOnce && self.link.is_none() {
+            self.link = self.open();
         }
-        let mut input = BufReader::with_capacity(64 * 1024, input);
+        let mut lane = None;
         let end = loop {
-            let text = match line::read(&mut input, self.limit) {
+            match line::read(&mut self.input, self.limit) {
                 Ok(None) => break End::Eof,
                 Err(error) => break End::Broken(error),
-                Ok(Some(Line::Text(text))) if text.trim_ascii().is_empty() => continue,
-                Ok(Some(Line::Text(text))) => text,
                 Ok(Some(Line::TooLong)) => {
-                    self.refuse(link.as_deref(), RpcError::invalid_request(format_args!("a line has at most {} bytes", self.limit)));
-                    continue;
+                    self.refuse(RpcError::invalid_request(format_args!("a line has at most {} bytes", self.limit)));
                 }
-                Ok(Some(Line::NotText)) => {
-                    self.refuse(link.as_deref(), RpcError::parse_error("the line is not UTF-8"));
-                    continue;
+                Ok(Some(Line::NotText)) => self.refuse(RpcError::parse_error("the line is not UTF-8")),
+                Ok(Some(Line::Text(text))) if text.trim_ascii().is_empty() => {}
+                Ok(Some(Line::Text(text))) => {
+                    let jobs = self.deliver(text);
+                    match self.run(jobs, &mut lane) {
+                        Some(reader) => self = reader,
+                        None => return,
+                    }
                 }
-            };
-            if link.is_none() {
-                if Message::parse(text.clone()).is_err() {
-                    log::debug!("stdin carries something that is no message: ignored");
-                    continue;
-                }
-                link = self.open(&outlet);
-            }
-            if let Some(link) = &link {
-                self.deliver(&**link, &outlet, text);
             }
         };
-        let link = link?;
+        // Without a session there never was a client.
+        let Some(link) = &self.link else { return };
         // Calls that are not done by then are told so, which a client that does not read must not hold up either.
         self.lines.end_by(Instant::now() + AFTER_EOF + LAST_WORDS);
         self.back.drain(AFTER_EOF);
         link.close();
-        Some(end)
+        drop(self.end.try_send(end));
     }
 
-    fn open(&self, outlet: &Arc<dyn Outlet>) -> Option<Arc<dyn Link>> {
-        let client = Client { id: "stdio".to_owned(), outlet: Arc::clone(outlet), version: None, may_be_stateless: true };
+    /// Runs what a line led to. A single call runs on this thread, unless it is likely to take long, or more has come meanwhile.
+    fn run(mut self: Box<Self>, mut jobs: Vec<Job>, lane: &mut Option<Arc<Lane<Reader>>>) -> Option<Box<Self>> {
+        let Some(last) = jobs.pop() else { return Some(self) };
+        if jobs.is_empty() && self.input.buffer().is_empty() && self.pace.is_quick() {
+            let relay = Arc::clone(self.relay.get_or_insert_with(|| Relay::new("stdin", workers::STACK)));
+            let last = self.pace.timed(last);
+            return relay.run(lane.get_or_insert_with(|| relay.lane()), self, last);
+        }
+        jobs.into_iter().for_each(|job| self.workers.run(job));
+        self.workers.run(self.pace.timed(last));
+        Some(self)
+    }
+
+    fn open(&self) -> Option<Arc<dyn Link>> {
+        let client = Client { id: "stdio".to_owned(), outlet: Arc::clone(&self.outlet), version: None, may_be_stateless: true };
         self.back.open(client).map_err(|error| log::error!("cannot serve stdio: {error}")).ok()
     }
 
-    fn deliver(&self, link: &dyn Link, outlet: &Arc<dyn Outlet>, text: String) {
-        match incoming::read(text.into_bytes(), link, outlet) {
-            Ok(messages) => {
-                for job in messages.into_iter().filter_map(|message| link.deliver(message, outlet)) {
-                    self.workers.run(job);
-                }
+    fn deliver(&mut self, text: String) -> Vec<Job> {
+        if self.link.is_none() {
+            if Message::parse(text.clone()).is_err() {
+                log::debug!("stdin carries something that is no message: ignored");
+                return Vec::new();
             }
+            self.link = self.open();
+        }
+        let Some(link) = &self.link else { return Vec::new() };
+        match incoming::read_text(text, &**link, &self.outlet) {
+            Ok(messages) => messages.into_iter().filter_map(|message| link.deliver(message, &self.outlet)).collect(),
             Err(Malformed { id, error }) => {
-                if !self.told.replace(true) {
+                if !std::mem::replace(&mut self.was_told, true) {
                     log::warn!(
                         "stdin carries no message of MCP: {}; JSON is expected, one message a line, and HTTP only with --http",
                         error.message()
                     );
                 }
-                let answer = incoming::answer(&Malformed { id, error }, link.version());
-                drop(outlet.offer(answer));
+                drop(self.outlet.offer(incoming::answer(&Malformed { id, error }, link.version())));
+                Vec::new()
             }
         }
     }
 
     /// Answers a line that could not be read, once there is a session.
-    fn refuse(&self, link: Option<&dyn Link>, error: RpcError) {
-        if let Some(link) = link {
-            drop(self.lines.offer(incoming::answer(&Malformed { id: None, error }, link.version())));
+    fn refuse(&self, error: RpcError) {
+        if let Some(link) = &self.link {
+            drop(self.outlet.offer(incoming::answer(&Malformed { id: None, error }, link.version())));
         }
-    }
-}
-
-/// The bounded queue to stdout, with one writer.
-pub(crate) struct Lines {
-    queue: Sender<Piece>,
-    load: Mutex<Load>,
-    has_room: Condvar,
-    messages: usize,
-    bytes: usize,
-    patience: Duration,
-    ending: Sender<End>,
-}
-
-enum Piece {
-    Message(Message),
-    /// Everything before this is written.
-    Mark(Sender<()>),
-}
-
-#[derive(Default)]
-struct Load {
-    count: usize,
-    bytes: usize,
-    /// How many were written.
-    written: u64,
-    is_broken: bool,
-    /// Nobody waits for room longer than that.
-    end: Option<Instant>,
-}
-
-impl Lines {
-    fn start(output: File, limits: &Limits, end: Sender<End>) -> Result<Arc<Lines>> {
-        // Two more than messages: a mark finds room.
-        let (queue, pieces) = bounded(limits.queue_messages + 2);
-        let lines = Arc::new(Lines {
-            queue,
-            load: Mutex::default(),
-            has_room: Condvar::new(),
-            messages: limits.queue_messages,
-            bytes: limits.queue_bytes,
-            patience: limits.write_deadline,
-            ending: end,
-        });
-        let writer = Arc::clone(&lines);
-        spawn("stdout", move || {
-            if let Err(error) = writer.write_all(output, &pieces) {
-                writer.give_up(writer.lock(), error);
-            }
-        })?;
-        Ok(lines)
-    }
-
-    fn write_all(&self, mut output: File, pieces: &Receiver<Piece>) -> io::Result<()> {
-        while let Ok(piece) = pieces.recv() {
-            match piece {
-                Piece::Message(message) => {
-                    let size = message.as_str().len();
-                    line::write(&mut output, message.into_text())?;
-                    let mut load = self.lock();
-                    load.count -= 1;
-                    load.bytes -= size;
-                    load.written += 1;
-                    drop(load);
-                    self.has_room.notify_all();
-                }
-                Piece::Mark(written) => {
-                    written.try_send(()).ok();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn put(&self, message: Message, patience: Duration) -> std::result::Result<(), Gone> {
-        let size = message.as_str().len();
-        let mut deadline = clock::from_now(patience);
-        let mut load = self.lock();
-        let mut written = load.written;
-        while load.count > 0 && (load.count >= self.messages || load.bytes + size > self.bytes) {
-            let until = load.end.map_or(deadline, |end| end.min(deadline));
-            let left = until.saturating_duration_since(Instant::now());
-            if load.is_broken {
-                return Err(Gone);
-            }
-            if left.is_zero() {
-                if !patience.is_zero() && load.end.is_none() {
-                    if load.written != written {
-                        // It reads, and others were quicker to take the room.
-                        (written, deadline) = (load.written, clock::from_now(patience));
-                        continue;
-                    }
-                    // To leave out an answer would have its client wait for ever.
-                    log::warn!("the client did not read stdout for {patience:?}: the session ends");
-                    self.give_up(load, io::ErrorKind::TimedOut.into());
-                }
-                return Err(Gone);
-            }
-            load = self.has_room.wait_timeout(load, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        if load.is_broken {
-            return Err(Gone);
-        }
-        load.count += 1;
-        load.bytes += size;
-        self.queue.try_send(Piece::Message(message)).map_err(|_| Gone)
-    }
-
-    /// Nothing more is written, and whoever serves is told why.
-    fn give_up(&self, mut load: MutexGuard<'_, Load>, why: io::Error) {
-        load.is_broken = true;
-        drop(load);
-        self.has_room.notify_all();
-        drop(self.ending.try_send(End::Broken(why)));
-    }
-
-    /// Nobody waits for room any longer than that; of two ends the earlier one counts.
-    fn end_by(&self, end: Instant) {
-        let mut load = self.lock();
-        load.end = Some(load.end.map_or(end, |other| other.min(end)));
-        drop(load);
-        self.has_room.notify_all();
-    }
-
-    fn flush(&self, patience: Duration) {
-        let (mark, written) = bounded(1);
-        if self.queue.send_timeout(Piece::Mark(mark), patience).is_ok() {
-            written.recv_timeout(patience).ok();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Load> {
-        self.load.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Outlet for Lines {
-    fn send(&self, message: Message) -> std::result::Result<(), Gone> {
-        self.put(message, self.patience)
-    }
-
-    /// There is one client, and it stopped reading: what a later message replaces is left out. Anything else is an answer, and its reader may wait, as
-    /// nobody else depends on it.
-    fn offer(&self, message: Message) -> std::result::Result<(), Gone> {
-        let may_be_lost = message.kind() == Kind::Notification && {
-            let method = message.method();
-            method == "notifications/progress" || method.ends_with("/list_changed")
-        };
-        if may_be_lost {
-            drop(self.put(message, Duration::ZERO));
-            return Ok(());
-        }
-        self.put(message, self.patience)
     }
 }
 

@@ -412,10 +412,12 @@ def suite(proxy, found):
                 assert "began before this process" not in server.log.read_text(), "a session came to the other server"
 
         def mcp_by_session():
-            for _ in range(16):
+            # A quarter of the sessions begins on the one and goes on on the other; as many on the other and on the one.
+            for _ in range(100):
                 mcp(by_session)
-            for server in servers[2:]:
-                assert "began before this process" in server.log.read_text(), "no session was taken over: the test shows nothing"
+                if all("began before this process" in server.log.read_text() for server in servers[2:]):
+                    return
+            raise AssertionError("no session was taken over: the test shows nothing")
 
         test("Streamable HTTP", lambda: mcp(one, headers=bearer), needs_mcp=True)
         test("Streamable HTTP: progress comes one by one", mcp_progress, needs_mcp=True)

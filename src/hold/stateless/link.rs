@@ -37,13 +37,13 @@ impl Requests {
         Requests { hold, seats: Mutex::default() }
     }
 
-    fn request(&self, mut message: Message, outlet: &Arc<dyn Outlet>) {
+    fn request(&self, mut message: Message, outlet: &Arc<dyn Outlet>) -> Option<Job> {
         let method = message.method().into_owned();
         let need = if matches!(method.as_str(), "server/discover" | "subscriptions/listen") { 0 } else { self.hold.need() };
         if is_loud(&message) {
             if LOGGING.contains(&method.as_str()) {
                 match self.loud(message, outlet, need) {
-                    None => return,
+                    None => return None,
                     Some(left) => message = left,
                 }
             }
@@ -51,9 +51,12 @@ impl Requests {
         }
         let group = self.hold.stateless_group();
         match group.and_then(|group| self.seat(&group).map(|seat| (group, seat)).ok_or_else(not_spoken)) {
-            Ok((group, seat)) => group.with(|core, now| core.stateless_request(seat, message, outlet, need, now)),
-            // A client that is gone needs no answer.
-            Err(refusal) => drop(outlet.offer(Message::error(Some(message.id()), &refusal))),
+            Ok((group, seat)) => group.call(|core, now| core.stateless_request(seat, message, outlet, need, now)),
+            Err(refusal) => {
+                // A client that is gone needs no answer.
+                drop(outlet.offer(Message::error(Some(message.id()), &refusal)));
+                None
+            }
         }
     }
 
@@ -101,7 +104,7 @@ impl Requests {
 impl Link for Requests {
     fn deliver(&self, message: Message, outlet: &Arc<dyn Outlet>) -> Option<Job> {
         match message.kind() {
-            Kind::Request => self.request(message, outlet),
+            Kind::Request => return self.request(message, outlet),
             Kind::Notification if message.method() == "notifications/cancelled" => {
                 for (group, seat) in self.taken() {
                     group.with(|core, now| core.cancel(seat, message.clone(), now));

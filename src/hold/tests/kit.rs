@@ -160,7 +160,10 @@ impl TestClient {
 
     pub(super) fn say_by(&self, mut message: Value, outlet: &Arc<dyn Outlet>) {
         message["jsonrpc"] = json!("2.0");
-        assert!(self.link.deliver(Message::parse(message.to_string()).unwrap(), outlet).is_none());
+        let job = self.link.deliver(Message::parse(message.to_string()).unwrap(), outlet);
+        // It reads the answer. Nothing may depend on whether a transport runs it.
+        static JOBS: AtomicU64 = AtomicU64::new(0);
+        job.filter(|_| JOBS.fetch_add(1, Ordering::Relaxed) % 2 == 0).into_iter().for_each(|job| job());
     }
 
     /// Sends a request; returns its id.

@@ -74,6 +74,12 @@ impl Process for Actor {
     fn stderr_tail(&self) -> String {
         "the end of stderr".to_owned()
     }
+
+    fn lead(&self, _is_done: &mut dyn FnMut() -> bool) {}
+
+    fn rest(&self) {}
+
+    fn attend(&self) {}
 }
 
 pub(super) struct Stage {
@@ -104,7 +110,7 @@ impl Stage {
             for act in std::mem::take(&mut self.core.acts) {
                 match act {
                     Act::Offer { outlet, message, .. } => drop(outlet.offer(message)),
-                    Act::Flush(kid) => {
+                    Act::Flush { kid, .. } => {
                         while let Some((process, _, line)) = self.core.next_line(kid) {
                             process.send(&line).unwrap();
                         }

@@ -2,7 +2,6 @@
 
 use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ use crate::transport::connections::{Phase, Place};
 use crate::transport::endpoints::{self, Exchange};
 use crate::transport::hangup::Watched;
 use crate::transport::monitor::Watch;
-use crate::transport::relay::{Baton, Lane, Relay};
+use crate::transport::relay::{Baton, Lane, Pace, Relay};
 use crate::transport::reply::{EventBody, Full, Reply};
 use crate::transport::streamable::response::{Ended, Response};
 use crate::transport::wire::write_all;
@@ -34,9 +33,6 @@ const UNWANTED: u64 = 64 * 1024;
 /// How long and how much a client may still send after we have closed our side.
 const LINGER: (Duration, usize) = (Duration::from_secs(2), 1 << 20);
 
-/// A call that took less is short: waking another thread for it would take a good part of that.
-const SHORT: Duration = Duration::from_millis(1);
-
 /// One connection, in the thread that reads from it.
 pub(super) struct Connection {
     place: Place,
@@ -45,8 +41,7 @@ pub(super) struct Connection {
     socket: Socket,
     reader: Reader,
     had_request: bool,
-    /// Whether the last call was short. The next one is likely to be as the last one was.
-    is_short: Arc<AtomicBool>,
+    pace: Pace,
 }
 
 /// What comes behind a request.
@@ -86,7 +81,7 @@ impl Connection {
             socket: Socket::new(stream),
             reader: Reader::new(),
             had_request: false,
-            is_short: Arc::new(AtomicBool::new(true)),
+            pace: Pace::default(),
         })
     }
 
@@ -117,18 +112,12 @@ impl Connection {
         lane: &mut Option<Arc<Lane<Connection>>>,
     ) -> Option<Box<Self>> {
         let Some(last) = jobs.pop() else { return Some(self) };
-        let is_short = Arc::clone(&self.is_short);
-        let runs_here = jobs.is_empty() && !self.reader.has_buffered() && is_short.load(Ordering::Relaxed);
-        let last = move || {
-            let began = Instant::now();
-            last();
-            is_short.store(began.elapsed() < SHORT, Ordering::Relaxed);
-        };
-        if runs_here {
+        let last = self.pace.timed(last);
+        if jobs.is_empty() && !self.reader.has_buffered() && self.pace.is_quick() {
             return relay.run(lane.get_or_insert_with(|| relay.lane()), self, last);
         }
         jobs.into_iter().for_each(|job| self.shared.endpoints.run(job));
-        self.shared.endpoints.run(Box::new(last));
+        self.shared.endpoints.run(last);
         Some(self)
     }
 

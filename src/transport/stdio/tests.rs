@@ -61,3 +61,76 @@ fn what_may_be_left_out_ends_no_session() {
     assert!(lines.send(long("notifications/message")).is_err());
     assert!(ended.try_recv().is_err());
 }
+
+/// What comes from a thread that others depend on is put aside, and written in its order once the client reads, up to the end of a flush.
+#[test]
+fn a_thread_that_waits_for_nobody_puts_aside_what_finds_no_room() {
+    let (mut client, lines, ended) = lines(2, Duration::from_secs(3600));
+    let said: Vec<_> =
+        (0..7).map(|number| format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"result\":[\"{}\"]}}", "x".repeat(1 << 20))).collect();
+    thread::scope(|scope| {
+        let offers = scope.spawn(|| {
+            crate::connection::wait_for_nobody();
+            said.iter().all(|text| lines.offer(Message::parse(text.clone()).unwrap()).is_ok())
+        });
+        assert!(offers.join().unwrap());
+        let flushed = scope.spawn(|| lines.flush(Duration::from_secs(20)));
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut line = vec![0; said[0].len() + 1];
+        for text in &said {
+            client.read_exact(&mut line).unwrap();
+            assert!(line.starts_with(text.as_bytes()) && line.ends_with(b"\n"));
+        }
+        flushed.join().unwrap();
+        assert_eq!(lines.count(), 0, "a flush waits for what was put aside as well");
+        let flood = scope.spawn(|| {
+            crate::connection::wait_for_nobody();
+            while lines.offer(Message::parse(said[0].clone()).unwrap()).is_ok() {}
+        });
+        flood.join().unwrap();
+    });
+    assert!(matches!(ended.try_recv(), Ok(End::Broken(error)) if error.kind() == io::ErrorKind::TimedOut));
+}
+
+/// Lines that are written past the queue and lines that go through it do not overtake each other.
+#[test]
+fn lines_keep_the_order_in_which_each_sender_sent_them() {
+    const SENDERS: usize = 4;
+    const LINES: usize = 2000;
+    let (client, lines, ended) = lines(4, Duration::from_secs(30));
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // Now and then one that is too long to be written past the queue.
+    let long = |number: usize| if number % 7 == 0 { 5000 } else { 0 };
+    thread::scope(|scope| {
+        for sender in 0..SENDERS {
+            let lines = &lines;
+            scope.spawn(move || {
+                for number in 0..LINES {
+                    let text = " ".repeat(long(number));
+                    let message = format!(r#"{{"jsonrpc":"2.0","method":"m","params":[{sender},{number},"{text}"]}}"#);
+                    lines.send(Message::parse(message).unwrap()).unwrap();
+                }
+            });
+        }
+        let mut next = [0; SENDERS];
+        let mut client = io::BufReader::new(client);
+        for _ in 0..SENDERS * LINES {
+            let mut line = String::new();
+            io::BufRead::read_line(&mut client, &mut line).unwrap();
+            let message = serde_json::from_str::<serde_json::Value>(&line).unwrap();
+            let (sender, number) = (message["params"][0].as_u64().unwrap() as usize, message["params"][1].as_u64().unwrap() as usize);
+            assert_eq!((number, message["params"][2].as_str().unwrap().len()), (next[sender], long(number)));
+            next[sender] += 1;
+        }
+    });
+    assert!(ended.try_recv().is_err());
+}
+
+/// A line is written past the queue only when it cannot be waited for there: nobody would notice that the client does not read.
+#[test]
+fn short_lines_to_a_client_that_does_not_read_end_its_session_too() {
+    let (_unread, lines, ended) = lines(4, Duration::from_millis(50));
+    let sender = Arc::clone(&lines);
+    spawn("sender", move || while sender.send(Message::notification("notifications/message", None)).is_ok() {}).unwrap();
+    assert!(matches!(ended.recv_timeout(Duration::from_secs(20)), Ok(End::Broken(error)) if error.kind() == io::ErrorKind::TimedOut));
+}

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use serde_json::json;
 
 use super::{Bench, Client};
-use crate::support::eventually;
+use crate::support::{Program, Sse, eventually};
 
 #[test]
 fn a_program_that_is_half_written_is_started_when_it_is_whole() {
@@ -136,4 +136,28 @@ fn a_lock_that_only_one_can_hold() {
     client.initialize();
     bench.edit("four", &["add"], json!({"lock": lock}));
     assert_eq!(client.version(), "four");
+}
+
+/// In HTTP mode there may be a client on stdin as well. While it does not read, what is due to others is done in time.
+#[test]
+fn a_client_on_stdin_that_does_not_read_holds_up_nobody() {
+    let bench = Bench::new();
+    // A pipe that nobody reads is its stdout. The server never answers: calls are given up when it was to be there.
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "mkfifo unread; exec \"$0\" \"$@\" 3<>unread >&3", env!("CARGO_BIN_EXE_mcp-http-transport")]);
+    command.args(["run", "--http", "--host", "127.0.0.1", "--port", "0", "--no-watch", "--start-timeout", "3s"]);
+    command.args(["--keep-alive", "1h", "--", "sleep", "1000"]);
+    command.current_dir(&bench.dir).env("XDG_RUNTIME_DIR", bench.dir.parent().unwrap().join("run"));
+    let mut program = Program::start(&mut command);
+    let address = program.address();
+    program.request("0", "initialize", super::CLIENT);
+    for number in 0..250 {
+        // Its answer has the id in it, and all of them are more than a pipe holds.
+        program.request(&format!("\"{number}{}\"", "x".repeat(2000)), "tools/call", r#"{"name":"add","arguments":{}}"#);
+    }
+    let mut session = Sse::open(address);
+    let greeting = session.call("0", "initialize", super::CLIENT);
+    assert!(greeting["result"]["instructions"].is_string(), "{greeting}");
+    let answer = session.call("1", "tools/call", r#"{"name":"add","arguments":{}}"#);
+    assert_eq!(answer["error"]["data"]["reason"], "unavailable", "{answer}");
 }

@@ -78,7 +78,7 @@ pub fn http1(data: &[u8]) {
     let (found, refusal) = requests(bytes, usize::MAX);
     let (again, refused) = requests(bytes, piece);
     assert_eq!(format!("{found:?} {refusal:?}"), format!("{again:?} {refused:?}"), "in pieces of {piece}");
-    assert!(found.len() <= bytes.len() / "GET / HTTP/1.0\r\n\r\n".len(), "a request out of nothing");
+    assert!(found.len() <= bytes.len() / "A / HTTP/1.0\r\n\r\n".len(), "a request out of nothing");
     for (head, body) in &found {
         assert!(body.len() <= LIMITS.body_bytes);
         match head.framing {

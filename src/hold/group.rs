@@ -85,7 +85,9 @@ impl Group {
 
     /// Writes what waits for a child, in order, whoever else adds to it meanwhile.
     fn flush(self: &Arc<Group>, kid: u64, is_led: bool) {
-        while let Some((process, id, line)) = self.lock().next_line(kid) {
+        // A closure: its guard is gone before the line is written.
+        let next = || self.lock().next_line(kid);
+        while let Some((process, id, line)) = next() {
             match process.send(&line) {
                 Ok(()) if is_led => {}
                 Ok(()) => process.attend(),

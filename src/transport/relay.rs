@@ -124,6 +124,11 @@ impl<T: Baton> Relay<T> {
         Arc::new(Lane { state: Mutex::new(state) })
     }
 
+    /// Whether a call that takes long is noticed: the system had a thread for that.
+    pub fn can_relieve(&self) -> bool {
+        self.looker.get().is_some()
+    }
+
     /// Runs `work` on this thread. None when it took so long that another thread has taken over.
     pub fn run(&self, lane: &Arc<Lane<T>>, baton: Box<T>, work: impl FnOnce()) -> Option<Box<T>> {
         let mut state = lock(&lane.state);

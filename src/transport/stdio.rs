@@ -153,7 +153,11 @@ impl Reader {
         if jobs.is_empty() && self.input.buffer().is_empty() && self.pace.is_quick() {
             let relay = Arc::clone(self.relay.get_or_insert_with(|| Relay::new("stdin", workers::STACK)));
             let last = self.pace.timed(last);
-            return relay.run(lane.get_or_insert_with(|| relay.lane()), self, last);
+            if relay.can_relieve() {
+                return relay.run(lane.get_or_insert_with(|| relay.lane()), self, last);
+            }
+            self.workers.run(last);
+            return Some(self);
         }
         jobs.into_iter().for_each(|job| self.workers.run(job));
         self.workers.run(self.pace.timed(last));

@@ -113,7 +113,7 @@ impl Connection {
     ) -> Option<Box<Self>> {
         let Some(last) = jobs.pop() else { return Some(self) };
         let last = self.pace.timed(last);
-        if jobs.is_empty() && !self.reader.has_buffered() && self.pace.is_quick() {
+        if jobs.is_empty() && !self.reader.has_buffered() && self.pace.is_quick() && relay.can_relieve() {
             return relay.run(lane.get_or_insert_with(|| relay.lane()), self, last);
         }
         jobs.into_iter().for_each(|job| self.shared.endpoints.run(job));

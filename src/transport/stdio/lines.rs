@@ -21,8 +21,8 @@ use crate::error::Result;
 use crate::line;
 use crate::message::{Kind, Message};
 
-/// What is put aside at most: more than the answers that one thread ever owes a client at once.
-const ASIDE: usize = 1024;
+/// What is put aside at most: more than one thread ever owes a client at once, the answers to all its open calls and an end to all it was asked.
+const ASIDE: usize = 8192;
 
 /// The way to stdout.
 pub(crate) struct Lines {
@@ -109,7 +109,8 @@ impl Lines {
         let mut deadline = clock::from_now(patience);
         let mut load = self.lock();
         let mut written = load.written;
-        while !self.has_room_for(&load, size) {
+        // What was put aside goes first.
+        while !load.aside.is_empty() || !self.has_room_for(&load, size) {
             let until = load.end.map_or(deadline, |end| end.min(deadline));
             let left = until.saturating_duration_since(Instant::now());
             if load.is_broken {

@@ -161,3 +161,26 @@ fn a_client_on_stdin_that_does_not_read_holds_up_nobody() {
     let answer = session.call("1", "tools/call", r#"{"name":"add","arguments":{}}"#);
     assert_eq!(answer["error"]["data"]["reason"], "unavailable", "{answer}");
 }
+
+/// Answers `initialize`, and reads nothing more.
+const DEAF: &str = r#"import json, sys, time
+asked = json.loads(sys.stdin.readline())
+info = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "deaf", "version": "1"}}
+print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": info}), flush=True)
+time.sleep(600)
+"#;
+
+#[test]
+fn a_server_that_stops_reading_fails_the_calls_that_find_no_room_and_nothing_else() {
+    let bench = Bench::new();
+    bench.write("deaf.py", DEAF);
+    let mut client = Client::new(bench.start(&["--drain", "0"], &["python3", "deaf.py"]));
+    client.initialize();
+    let long = json!({"name": "add", "arguments": {"text": "x".repeat(10_000)}}).to_string();
+    let last = (0..2000).map(|_| client.send("tools/call", &long)).last().unwrap();
+    let refused = client.program.answer(&last);
+    assert_eq!(refused["error"]["code"], -32603, "{refused}");
+    // Whoever read that line still reads.
+    bench.write("deaf.py", &DEAF.replace("deaf", "new"));
+    client.program.stderr("reloaded in ");
+}

@@ -69,7 +69,8 @@ pub trait Handler: Send + Sync + 'static {
         let _ = session;
     }
 
-    /// A client left, or its session ended. Its running calls are cancelled already.
+    /// A client left, or its session ended. Its running calls are cancelled already. Over HTTP this runs on a thread with a small stack (128 KiB at least):
+    /// what needs more belongs into a thread of its own.
     fn closed(&self, session: &Session) {
         let _ = session;
     }

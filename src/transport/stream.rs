@@ -241,11 +241,12 @@ impl EventStream {
             load.enqueue(Item::Signal, Patience::UntilRoom);
             self.wake_writer(load);
         }
-        drop(wire);
-        written.map_err(|_| {
+        if written.is_err() {
+            // Before anybody else can write behind half an event.
             self.cut();
-            Gone
-        })
+        }
+        drop(wire);
+        written.map_err(|_| Gone)
     }
 
     fn wake_writer(&self, mut load: MutexGuard<'_, Load>) {

@@ -266,7 +266,8 @@ fn carry(carried: Carried) {
 
 impl Carried {
     fn write(self) {
-        let Carried { body, socket, watched: _watched, place: _place } = self;
+        // Dropped from the last one to the first.
+        let Carried { place: _place, watched: _watched, socket, body } = self;
         let ended_well = body.feed().run();
         drop(body);
         if ended_well {

@@ -68,6 +68,10 @@ impl Feed {
                 Ok(None) => wire.write(&Item::Event { before: event::KEEP_ALIVE.to_owned(), message: None }, deadline),
                 Err(Gone) => wire.finish(deadline),
             };
+            if written.is_err() {
+                // Before anybody else can write behind half an event.
+                self.stream.cut();
+            }
             drop(wire);
             match (item, written) {
                 (Ok(Some(item)), Ok(())) => self.done(&item),

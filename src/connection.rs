@@ -69,6 +69,14 @@ pub(crate) fn wait_for_nobody() {
     WAITS_FOR_NOBODY.set(true);
 }
 
+/// Does something for many clients, as [`wait_for_nobody`] says.
+#[cfg_attr(not(all(feature = "run", unix)), allow(dead_code, reason = "only a front has such work"))]
+pub(crate) fn waiting_for_nobody(work: impl FnOnce()) {
+    let before = WAITS_FOR_NOBODY.replace(true);
+    work();
+    WAITS_FOR_NOBODY.set(before);
+}
+
 /// Whether this thread works for many clients.
 pub(crate) fn waits_for_nobody() -> bool {
     WAITS_FOR_NOBODY.get()

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -64,13 +64,13 @@ pub(super) struct Output<P> {
     over: Arc<Over>,
     /// What may still be read once it is over: somebody who holds the other end could write for ever.
     rest: usize,
-    /// How long a read waits; then it would block.
-    patience: PollTimeout,
+    /// Until when a read waits; then it would block.
+    until: Option<Instant>,
 }
 
 impl<P: Read + AsFd> Output<P> {
     pub(super) fn new(pipe: P, over: &Arc<Over>) -> Output<P> {
-        Output { pipe, over: Arc::clone(over), rest: MAX_PIPE, patience: PollTimeout::NONE }
+        Output { pipe, over: Arc::clone(over), rest: MAX_PIPE, until: None }
     }
 
     fn is_ready(&self) -> bool {
@@ -80,7 +80,9 @@ impl<P: Read + AsFd> Output<P> {
 
 impl<P: Read + AsFd> Read for Output<P> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.over.or_ready_within(&self.pipe, PollFlags::POLLIN, self.patience) {
+        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()).as_millis());
+        let patience = left.map_or(PollTimeout::NONE, |left| PollTimeout::from(u16::try_from(left).unwrap_or(u16::MAX)));
+        match self.over.or_ready_within(&self.pipe, PollFlags::POLLIN, patience) {
             None => return Err(io::ErrorKind::WouldBlock.into()),
             Some(true) => return self.pipe.read(buffer),
             Some(false) => {}
@@ -157,10 +159,9 @@ impl<P: Read> Pieces<P> {
 }
 
 impl<P: Read + AsFd> Pieces<Output<P>> {
-    /// From now on [`next`](Pieces::next) waits so long for each part of a piece; for ever when there is no bound.
-    pub(super) fn wait_at_most(&mut self, patience: Option<Duration>) {
-        let millis = patience.map(|patience| u16::try_from(patience.as_millis()).unwrap_or(u16::MAX));
-        self.pipe.get_mut().patience = millis.map_or(PollTimeout::NONE, PollTimeout::from);
+    /// From now on [`next`](Pieces::next) waits until then, and behind that reads what is there; for ever when there is no bound.
+    pub(super) fn wait_until(&mut self, until: Option<Instant>) {
+        self.pipe.get_mut().until = until;
     }
 }
 
@@ -278,7 +279,7 @@ mod tests {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let over = Arc::new(Over::new().unwrap());
         let mut pieces = Pieces::new(Output::new(theirs, &over), 10);
-        pieces.wait_at_most(Some(Duration::ZERO));
+        pieces.wait_until(Some(Instant::now()));
         for part in ["on", "e", "\n"] {
             assert_eq!(pieces.next(), Err(WouldBlock));
             ours.write_all(part.as_bytes()).unwrap();
@@ -288,7 +289,7 @@ mod tests {
             assert_eq!(pieces.next(), Err(WouldBlock));
             ours.write_all(part.as_bytes()).unwrap();
         }
-        pieces.wait_at_most(None);
+        pieces.wait_until(None);
         drop(ours);
         assert_eq!(all(&mut pieces), [Piece::Oversized(13), line("next")]);
     }

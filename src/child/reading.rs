@@ -46,7 +46,7 @@ impl<P: Read + AsFd> Reading<P> {
         drop(self.own.set(thread::current()));
         loop {
             let mut pieces = lock(&self.pieces);
-            pieces.wait_at_most(None);
+            pieces.wait_until(None);
             match pieces.next() {
                 Ok(Some(piece)) => tell(piece),
                 Ok(None) => return,
@@ -93,8 +93,8 @@ impl<P: Read + AsFd> Reading<P> {
             Err(TryLockError::WouldBlock) => return self.attend(),
         };
         self.was_led.store(true, Ordering::SeqCst);
-        pieces.wait_at_most(Some(LOOK));
         let end = Instant::now() + LOOK;
+        pieces.wait_until(Some(end));
         let mut has_time = true;
         while has_time {
             if is_done() && !pieces.has_buffered() {

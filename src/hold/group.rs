@@ -8,7 +8,7 @@ use super::from_child;
 use super::parts::{Act, Own, Wait, unavailable};
 use super::{Hold, HoldSettings};
 use crate::child::{ChildEvent, Ladder, SendError};
-use crate::connection::{Gone, Job, Link, Outlet};
+use crate::connection::{Gone, Job, Link, Outlet, waiting_for_nobody};
 use crate::message::{Kind, Message};
 use crate::version::Version;
 
@@ -31,13 +31,19 @@ impl Group {
 
     /// Lets something happen, and does what follows from it.
     pub(super) fn with<T>(self: &Arc<Group>, happen: impl FnOnce(&mut Core, Instant) -> T) -> T {
-        let (result, acts) = {
+        let (result, acts, is_common) = {
             let mut core = self.lock();
             let result = happen(&mut core, Instant::now());
             core.arm();
-            (result, std::mem::take(&mut core.acts))
+            (result, std::mem::take(&mut core.acts), self.rules.shared || core.stateless.is_some())
         };
-        acts.into_iter().for_each(|act| self.perform(act));
+        let perform = || acts.into_iter().for_each(|act| self.perform(act));
+        // None of those who share a child may be waited for.
+        if is_common {
+            waiting_for_nobody(perform)
+        } else {
+            perform()
+        }
         result
     }
 

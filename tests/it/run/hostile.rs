@@ -138,28 +138,51 @@ fn a_lock_that_only_one_can_hold() {
     assert_eq!(client.version(), "four");
 }
 
-/// In HTTP mode there may be a client on stdin as well. While it does not read, what is due to others is done in time.
-#[test]
-fn a_client_on_stdin_that_does_not_read_holds_up_nobody() {
-    let bench = Bench::new();
-    // A pipe that nobody reads is its stdout. The server never answers: calls are given up when it was to be there.
+/// A front over HTTP whose stdout is a pipe that nobody reads.
+fn with_unread_stdout(bench: &Bench, flags: &[&str], server: &[&str]) -> Program {
     let mut command = std::process::Command::new("sh");
     command.args(["-c", "mkfifo unread; exec \"$0\" \"$@\" 3<>unread >&3", env!("CARGO_BIN_EXE_mcp-http-transport")]);
-    command.args(["run", "--http", "--host", "127.0.0.1", "--port", "0", "--no-watch", "--start-timeout", "3s"]);
-    command.args(["--keep-alive", "1h", "--", "sleep", "1000"]);
+    command.args(["run", "--http", "--host", "127.0.0.1", "--port", "0", "--no-watch", "--keep-alive", "1h"]);
+    command.args(flags).arg("--").args(server);
     command.current_dir(&bench.dir).env("XDG_RUNTIME_DIR", bench.dir.parent().unwrap().join("run"));
-    let mut program = Program::start(&mut command);
-    let address = program.address();
+    Program::start(&mut command)
+}
+
+/// The client on stdin, which does not read, has many calls.
+fn call_without_reading(program: &mut Program) {
     program.request("0", "initialize", super::CLIENT);
     for number in 0..250 {
         // Its answer has the id in it, and all of them are more than a pipe holds.
         program.request(&format!("\"{number}{}\"", "x".repeat(2000)), "tools/call", r#"{"name":"add","arguments":{}}"#);
     }
+}
+
+/// In HTTP mode there may be a client on stdin as well. While it does not read, what is due to others is done in time.
+#[test]
+fn a_client_on_stdin_that_does_not_read_holds_up_nobody() {
+    let bench = Bench::new();
+    // The server never answers: calls are given up when it was to be there.
+    let mut program = with_unread_stdout(&bench, &["--start-timeout", "3s"], &["sleep", "1000"]);
+    let address = program.address();
+    call_without_reading(&mut program);
     let mut session = Sse::open(address);
     let greeting = session.call("0", "initialize", super::CLIENT);
     assert!(greeting["result"]["instructions"].is_string(), "{greeting}");
     let answer = session.call("1", "tools/call", r#"{"name":"add","arguments":{}}"#);
     assert_eq!(answer["error"]["data"]["reason"], "unavailable", "{answer}");
+}
+
+/// Nor are those held up who share its server.
+#[test]
+fn a_client_on_stdin_that_does_not_read_holds_up_nobody_of_its_group() {
+    let bench = Bench::new();
+    let mut program = with_unread_stdout(&bench, &["--shared"], &["python3", "child.py", "server.json"]);
+    let address = program.address();
+    let mut session = super::session(&program, address);
+    call_without_reading(&mut program);
+    // The server answers in the order of the calls, so that this answer comes behind all those that nobody reads.
+    let answer = session.call("1", "tools/call", r#"{"name":"add","arguments":{}}"#);
+    assert_eq!(super::texts(&answer), ["one"]);
 }
 
 /// Answers `initialize`, and reads nothing more.

@@ -281,7 +281,7 @@ impl Carried {
 fn write_beside(shared: Arc<Shared>, socket: Arc<TcpStream>, writer: Writer, body: EventBody) -> io::Result<JoinHandle<()>> {
     let head = writer.stream(200, body.headers());
     write_all(&socket, &mut [IoSlice::new(&head)], clock::from_now(shared.write_deadline))?;
-    body.feed().attach(&socket, writer.is_chunked(), Vec::new());
+    body.feed().attach(&socket, writer.is_chunked(), Vec::new())?;
     let write = move || {
         let _watched = shared.hangups.watch(body.feed().stream(), &socket);
         body.feed().run();

@@ -23,6 +23,8 @@ pub(crate) enum Next {
     Text(String),
     /// The stream is over; what was queued has been given out.
     End,
+    /// It was cut, whatever was queued.
+    Cut,
 }
 
 impl Feed {
@@ -101,6 +103,7 @@ impl Feed {
                     text
                 }
                 Ok(None) => event::KEEP_ALIVE.to_owned(),
+                Err(Gone) if self.stream.lock().is_gone => return Next::Cut,
                 Err(Gone) => return Next::End,
             };
             if !text.is_empty() {

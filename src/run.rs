@@ -127,9 +127,8 @@ fn watch_files(plan: &Plan, shared: &Arc<Watching>, mail: &Sender<Message>) -> R
         log::info!("watching nothing (--no-watch): `mcp-http-transport reload` reloads");
         return Ok((None, Arc::new(Unwatched)));
     };
-    let named = rules.named.len();
     let watcher = Watcher::new(rules);
-    say_what_is_watched(&watcher.summary(), named, plan);
+    say_what_is_watched(&watcher.summary(), plan);
     let (commands, received) = bounded(LOOKS);
     let (sender, events) = bounded(EVENTS);
     watch::spawn(watcher, sender, received).map_err(|error| Error::io("cannot start a thread to watch files", error))?;
@@ -137,11 +136,9 @@ fn watch_files(plan: &Plan, shared: &Arc<Watching>, mail: &Sender<Message>) -> R
     Ok((Some(Watch { commands, events }), Arc::new(looking)))
 }
 
-fn say_what_is_watched(summary: &watch::Summary, named: usize, plan: &Plan) {
+fn say_what_is_watched(summary: &watch::Summary, plan: &Plan) {
     let roots: Vec<String> = summary.roots.iter().map(|root| root.display().to_string()).collect();
-    // What --watch names and is COMMAND's own file was counted as that.
-    let both = summary.roots.iter().filter(|root| plan.reload.command.contains(*root) && root.is_file()).count();
-    let (files, named) = (summary.files + both, named.saturating_sub(both));
+    let (files, named) = (summary.files, summary.besides);
     let besides = match named {
         0 => String::new(),
         1 => "; besides, 1 file of the command".to_owned(),

@@ -38,7 +38,7 @@ use ignore::Patterns;
 use names::Names;
 use settle::Settle;
 use stamp::{Entry, Reader};
-use tree::{Dir, Kind, Top};
+use tree::{Dir, Kind, Slot, Top};
 
 /// So many files are watched below the roots; the rest is not, and that is said.
 const FILE_LIMIT: usize = 50_000;
@@ -120,8 +120,10 @@ pub(crate) struct Look {
 #[derive(Debug, Clone)]
 pub(crate) struct Summary {
     pub(crate) roots: Vec<PathBuf>,
-    /// Files below the roots that count; what is only named is not among them.
+    /// Files below the roots that count, and roots that are files; what is only named is not among them.
     pub(crate) files: usize,
+    /// Files that are named, without those of `files`.
+    pub(crate) besides: usize,
     /// Files and directories that cannot be read.
     pub(crate) unreadable: usize,
 }
@@ -187,7 +189,16 @@ impl Watcher {
 
     /// What is watched at present.
     pub(crate) fn summary(&self) -> Summary {
-        Summary { roots: self.tops.iter().map(|top| top.path.clone()).collect(), files: self.files, unreadable: self.reader.unreadable() }
+        let slot = |path: &Path| self.tree.get(path.parent()?)?.slots.get(path.file_name()?);
+        let is_counted = |path: &Path| matches!(slot(path), Some(Slot { kind: Kind::File(entry), .. }) if entry.counted);
+        let is_root = |path: &Path| self.tops.iter().any(|top| top.path == path);
+        let files_as_roots = self.tops.iter().filter(|top| top.path.is_file() && !is_counted(&top.path)).count();
+        Summary {
+            roots: self.tops.iter().map(|top| top.path.clone()).collect(),
+            files: self.files + files_as_roots,
+            besides: self.named.iter().filter(|named| !is_counted(named) && !is_root(named)).count(),
+            unreadable: self.reader.unreadable(),
+        }
     }
 
     /// Leaves `path` out from now on, named or not: it is output.

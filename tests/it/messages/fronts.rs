@@ -21,10 +21,15 @@ fn what_is_watched_is_said_and_loudly_when_it_is_nothing() {
     let bench = Bench::new();
     std::fs::create_dir(bench.path("empty")).unwrap();
     let child = &["python3", "child.py", "server.json"];
-    assert_eq!(first_words(&bench, &[], child), "INFO  watching DIR: 2 files; besides, 3 files of the command");
+    assert_eq!(first_words(&bench, &[], child), "INFO  watching DIR: 2 files; besides, 1 file of the command");
     assert_eq!(
         first_words(&bench, &["--watch", "child.py"], child),
         "INFO  watching DIR/child.py: 1 file; besides, 2 files of the command"
+    );
+    bench.write("note.txt", "named, whatever its extension");
+    assert_eq!(
+        first_words(&bench, &["--watch", "note.txt"], &["cat"]),
+        "INFO  watching DIR/note.txt: 1 file; besides, 1 file of the command"
     );
     assert_eq!(first_words(&bench, &["--no-watch"], child), "INFO  watching nothing (--no-watch): `mcp-http-transport reload` reloads");
     let loud =

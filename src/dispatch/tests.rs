@@ -88,3 +88,21 @@ fn progress_that_is_no_number_is_left_out() {
     }
     assert_eq!(client.receive(SOON).unwrap().letter(), Some("{}"));
 }
+
+/// A thread that a handler leaves behind may not report what its client takes for another call's progress.
+#[test]
+fn there_is_no_progress_behind_the_answer() {
+    let (leave, left) = bounded(1);
+    let client = memory(move |_: &Request, session: &Session| {
+        session.progress(1.0, None, None).map_err(RpcError::internal)?;
+        leave.send(session.clone()).map_err(RpcError::internal)?;
+        Ok(Json::empty())
+    });
+    client.send(r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{"_meta":{"progressToken":7}}}"#).unwrap();
+    assert_eq!(client.receive(SOON).unwrap().kind(), Kind::Notification);
+    assert_eq!(client.receive(SOON).unwrap().kind(), Kind::Result);
+    let session = left.recv_timeout(SOON).unwrap();
+    assert!(session.progress(2.0, None, None).is_err());
+    session.notify("notifications/x", Json::empty()).unwrap();
+    assert_eq!(client.receive(SOON).unwrap().method(), "notifications/x");
+}

@@ -114,9 +114,13 @@ impl Session {
     /// sentence (2025-03-26 basic/utilities/progress). What is no number, as a division by zero gives it, is left out.
     ///
     /// # Errors
-    /// When the client is gone, or the call was cancelled.
+    /// When the client is gone, or the call was cancelled, or is over: a thread that outlives it is not heard.
     pub fn progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) -> Result<(), Gone> {
-        let Some(token) = self.call.as_ref().and_then(|call| call.progress_token.as_deref()) else { return Ok(()) };
+        let Some(call) = &self.call else { return Ok(()) };
+        let Some(token) = call.progress_token.as_deref() else { return Ok(()) };
+        if call.is_answered() {
+            return Err(Gone);
+        }
         if !progress.is_finite() {
             return Ok(());
         }

@@ -209,10 +209,8 @@ impl Scan {
     /// The head, from `bytes` that end where [`Scan::advance`] said.
     pub(super) fn head(self, bytes: &[u8], most: usize) -> Result<Head, Refusal> {
         let (request, headers_at) = self.request.ok_or(Refusal::bad("the request line is missing"))?;
-        let Ok(text) = str::from_utf8(&bytes[self.begin..]) else {
-            return Err(Refusal::bad("the headers are not UTF-8"));
-        };
-        let text = text.to_owned();
+        // A value may hold any byte above ASCII (RFC 9110, 5.5). What is not UTF-8 is marked, and stays visible to the checks behind us.
+        let text = String::from_utf8_lossy(&bytes[self.begin..]).into_owned();
         let fields = &text.as_bytes()[headers_at..];
         let mut few = [httparse::EMPTY_HEADER; FEW];
         let mut many = Vec::new();

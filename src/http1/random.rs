@@ -133,7 +133,7 @@ fn plain_length(bytes: &[u8], head: &Head, body: &[u8]) -> Option<usize> {
     let find = |from: usize, what: &[u8]| bytes[from..].windows(what.len()).position(|window| window == what).map(|at| from + at);
     let blank = bytes.chunks(2).take_while(|pair| *pair == b"\r\n").count() * 2;
     let end = find(blank, b"\r\n\r\n")? + 4;
-    let lines = String::from_utf8(bytes[blank..end - 4].to_vec()).ok()?.to_ascii_lowercase();
+    let lines = String::from_utf8_lossy(&bytes[blank..end - 4]).to_ascii_lowercase();
     if lines.replace("\r\n", "").contains(['\r', '\n', '\0']) {
         return None;
     }

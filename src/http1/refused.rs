@@ -126,8 +126,22 @@ fn refuses_what_is_ambiguous_or_too_large() {
         assert_eq!(refusal.status(), Some(status), "{text:?}: {refusal:?}");
         assert!(requests.is_empty(), "{text:?} gave a request before its refusal");
     }
-    let (_, refusal) = all(&mut Script::new(b"GET / HTTP/1.1\r\nHost: h\r\nX: \xff\r\n\r\n"));
-    assert_eq!(refusal.status(), Some(400), "a header that is not UTF-8 would be invisible to the checks behind us");
+}
+
+#[test]
+fn bytes_above_ascii_are_for_values_only() {
+    let (requests, refusal) = all(&mut Script::new(b"GET / HTTP/1.1\r\nHost: h\r\nUser-Agent: caf\xe9\r\nX: y\r\n\r\n"));
+    assert_eq!(refusal.status(), None);
+    let (head, _) = &requests[0];
+    assert_eq!((head.header("user-agent"), head.header("x"), head.path()), (Some("caf\u{fffd}"), Some("y"), "/"));
+    for (before, after) in [
+        ("GET /", " HTTP/1.1\r\nHost: h\r\n\r\n"),
+        ("GET / HTTP/1.1\r\nX", ": y\r\n\r\n"),
+        ("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 0", "\r\n\r\n"),
+    ] {
+        let (requests, refusal) = all(&mut Script::new(&[before.as_bytes(), b"\xe9", after.as_bytes()].concat()));
+        assert!(requests.is_empty() && refusal.status() == Some(400), "{before:?}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::super::{Command, Tier, Watcher, spawn};
+use super::super::{Line, Tier, Watcher, spawn};
 use super::{Stepper, Temp, show};
 
 /// What hot looks find, until there is no more. On a busy machine the full look that some hints need waits for several of them.
@@ -105,16 +105,15 @@ fn a_request_in_a_large_tree_knows_of_the_first_edit_of_any_file() {
         temp.write_old(&format!("d{}/f{number}.py", number % 20), "1");
     }
     let (sender, events) = crossbeam_channel::bounded(8);
-    let (commands, receiver) = crossbeam_channel::bounded(4);
-    let thread = spawn(Watcher::new(temp.rules()), sender, receiver).unwrap();
+    let watcher = Watcher::new(temp.rules());
+    let (line, receiver) = Line::to(&watcher, 4);
+    let thread = spawn(watcher, sender, receiver).unwrap();
     for number in 1..20 {
         temp.write(&format!("d{number}/f{}.py", number + 100), "2");
-        let (reply, verdict) = crossbeam_channel::bounded(1);
-        commands.send(Command::LookNow(reply)).unwrap();
-        let verdict = verdict.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+        let verdict = line.look(std::time::Duration::from_secs(20)).unwrap();
         assert!(verdict.pending || verdict.batches == number as u64, "edit {number}: {verdict:?}");
         events.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
     }
-    drop(commands);
+    drop(line);
     thread.join().unwrap();
 }

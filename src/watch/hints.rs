@@ -5,8 +5,8 @@
 //! has them here.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use super::names::Names;
 use super::tree::Kind;
@@ -48,6 +48,11 @@ impl Watcher {
                 self.tree.get(dir).and_then(|dir| dir.slots.get(name)).is_some_and(|slot| matches!(slot.kind, Kind::LeftOut { .. }));
             self.is_behind |= Names::directory(name.as_encoded_bytes()) && !is_left_out;
         }
+        if hint.files.iter().any(|(dir, name)| self.leads_elsewhere(dir, name)) {
+            // By the same paths other directories are to be followed: the full look follows everything anew.
+            self.hints = Hints::default();
+            self.is_behind = true;
+        }
         if tier == Tier::Full || self.is_behind && self.now >= self.full_end + self.full_cost.saturating_mul(FULL_SHARE) {
             self.is_behind = false;
             return Tier::Full;
@@ -71,6 +76,15 @@ impl Watcher {
             self.look_at_directory(&dir);
         }
         Tier::Hot
+    }
+
+    /// Whether what was written there is a link to a directory, or was one.
+    fn leads_elsewhere(&self, dir: &Path, name: &OsStr) -> bool {
+        match self.tree.get(dir).map(|dir| dir.slots.get(name).map(|slot| &slot.kind)) {
+            Some(Some(Kind::Directory)) => true,
+            Some(None) => Names::directory(name.as_encoded_bytes()) && dir.join(name).is_dir(),
+            _ => false,
+        }
     }
 }
 

@@ -61,6 +61,29 @@ fn so_are_those_in_new_and_renamed_directories() {
 }
 
 #[test]
+fn a_link_that_is_turned_to_another_directory_is_found_at_once() {
+    let (temp, outside) = (Temp::new(), Temp::new());
+    for name in ["v1/a.py", "v2/a.py", "v2/b.py"] {
+        outside.write_old(name, name);
+    }
+    let turn = |to: &str| {
+        std::os::unix::fs::symlink(outside.path(to), temp.path("link.tmp")).unwrap();
+        fs::rename(temp.path("link.tmp"), temp.path("current")).unwrap();
+    };
+    temp.write_old("main.py", "1");
+    let mut stepper = Stepper::new(temp.rules());
+    turn("v1");
+    assert_eq!(hot(&mut stepper, &temp), ["+current/a.py"]);
+    turn("v2");
+    assert_eq!(hot(&mut stepper, &temp), ["+current/b.py", "~current/a.py"]);
+    // The same path, another directory.
+    outside.write("v2/c.py", "1");
+    assert_eq!(hot(&mut stepper, &temp), ["+current/c.py"]);
+    fs::remove_file(temp.path("current")).unwrap();
+    assert_eq!(hot(&mut stepper, &temp), ["-current/a.py", "-current/b.py", "-current/c.py"]);
+}
+
+#[test]
 fn what_is_left_out_is_no_news_and_new_rules_are() {
     let temp = Temp::new();
     temp.write_old("a.py", "1");

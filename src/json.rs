@@ -162,6 +162,22 @@ pub(crate) fn member<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     found[0]
 }
 
+/// As [`member`]; an error when the name is there twice, since readers differ in which of the two they take.
+pub(crate) fn only_member<'a>(text: &'a str, name: &str) -> Result<Option<&'a str>, Twice> {
+    let (mut found, mut is_twice) = (None, false);
+    sealed::walk(text, |key, value| {
+        if key == name {
+            is_twice = found.replace(value).is_some();
+        }
+        !is_twice
+    });
+    if is_twice { Err(Twice) } else { Ok(found) }
+}
+
+/// A name is twice in an object.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Twice;
+
 /// The text found by descending through `names`.
 pub(crate) fn path<'a>(text: &'a str, names: &[&str]) -> Option<&'a str> {
     names.iter().try_fold(text, |text, name| member(text, name))

@@ -160,7 +160,10 @@ impl Response {
             return Err(Gone);
         }
         let is_answer = matches!(message.kind(), Kind::Result | Kind::Error);
-        if state.way.is_none() && is_answer {
+        // The thread that would write a plain answer is busy with the call while there is an opener. What is answered past it, since the server ends and
+        // the handler does not, goes out as a stream.
+        let is_past_call = !may_wait && state.opener.is_some();
+        if state.way.is_none() && is_answer && !is_past_call {
             let which = state.position(message.id());
             state.answers.push(message);
             self.over(&mut state, which);

@@ -22,8 +22,8 @@ pub(crate) use client::{find, reload};
 
 /// Bytes of a request.
 const MOST_BYTES: u64 = 4 << 10;
-/// Requests at once.
-const AT_ONCE: usize = 8;
+/// Requests at once. One that has us reload waits for as long as that takes, and an agent may have a hook for each of many edits.
+const AT_ONCE: usize = 64;
 /// For the request to arrive and the answer to be read.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Nobody waits longer for a reload.

@@ -43,12 +43,14 @@ impl Found {
 /// # Errors
 /// There is none, or there are several: a usage error that lists them.
 pub(crate) fn find(pid: Option<u32>) -> Result<Found> {
-    choose(all(&place::candidates()), pid, &place::working_directory())
+    let (fronts, silent) = all(&place::candidates());
+    choose(fronts, &silent, pid, &place::working_directory())
 }
 
-fn choose(fronts: Vec<Found>, pid: Option<u32>, here: &Path) -> Result<Found> {
+fn choose(fronts: Vec<Found>, silent: &[u64], pid: Option<u32>, here: &Path) -> Result<Found> {
     let list = |fronts: &[Found]| fronts.iter().map(Found::line).collect::<Vec<_>>().join("\n");
-    let all = list(&fronts);
+    let mute = silent.iter().map(|pid| format!("  --pid {pid}  does not answer: it is stopped, or very busy"));
+    let all = fronts.iter().map(Found::line).chain(mute).collect::<Vec<_>>().join("\n");
     let is_meant = |front: &Found| match pid {
         Some(pid) => front.pid() == u64::from(pid),
         None => here.starts_with(front.cwd()),
@@ -70,9 +72,9 @@ fn choose(fronts: Vec<Found>, pid: Option<u32>, here: &Path) -> Result<Found> {
     }
 }
 
-/// Every front of this user that answers. The socket of one that is gone is removed.
-fn all(places: &[PathBuf]) -> Vec<Found> {
-    let mut found = Vec::new();
+/// Every front of this user that answers, and the process ids of those that do not. The socket of one that is gone is removed.
+fn all(places: &[PathBuf]) -> (Vec<Found>, Vec<u64>) {
+    let (mut found, mut silent) = (Vec::new(), Vec::new());
     for place in places.iter().filter(|place| place::check(place).is_ok()) {
         let Ok(entries) = read_dir(place) else { continue };
         let sockets = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|ext| ext == "sock"));
@@ -80,12 +82,17 @@ fn all(places: &[PathBuf]) -> Vec<Found> {
             match ask(&socket, &json!({"do": "status"}), PATIENCE) {
                 Ok(status) => found.push(Found { socket, status }),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => drop(std::fs::remove_file(&socket)),
-                Err(error) => log::debug!("{}: {error}", socket.display()),
+                // It went while we looked.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    log::debug!("{}: {error}", socket.display());
+                    silent.extend(socket.file_stem().and_then(|name| name.to_str()?.parse::<u64>().ok()));
+                }
             }
         }
     }
     found.sort_by_key(Found::pid);
-    found
+    (found, silent)
 }
 
 /// Has a front reload, and waits for the outcome.
@@ -109,7 +116,12 @@ fn ask(socket: &Path, request: &Value, patience: Duration) -> io::Result<Value> 
 
 #[cfg(test)]
 pub(super) fn ask_for_tests(places: &[PathBuf]) -> Vec<Found> {
-    all(places)
+    all(places).0
+}
+
+#[cfg(test)]
+pub(super) fn silent_for_tests(places: &[PathBuf]) -> Vec<u64> {
+    all(places).1
 }
 
 #[cfg(test)]
@@ -124,7 +136,8 @@ mod unit {
     #[test]
     fn the_nearest_front_above_is_meant() {
         let list = [(1, "/a"), (2, "/a/b"), (3, "/a/bc"), (4, "/x"), (5, "/x")];
-        let pid = |pid, here: &str| choose(fronts(&list), pid, Path::new(here)).map(|front| front.pid()).map_err(|error| error.to_string());
+        let pid =
+            |pid, here: &str| choose(fronts(&list), &[], pid, Path::new(here)).map(|front| front.pid()).map_err(|error| error.to_string());
         assert_eq!(pid(None, "/a"), Ok(1));
         assert_eq!(pid(None, "/a/b/c"), Ok(2));
         assert_eq!(pid(None, "/a/bc"), Ok(3));
@@ -133,6 +146,8 @@ mod unit {
         let none = pid(None, "/elsewhere").unwrap_err();
         assert!(none.starts_with("no front is running in /elsewhere or above") && none.lines().count() == 6, "{none}");
         assert!(pid(Some(9), "/a").unwrap_err().starts_with("no front is running with --pid 9"));
-        assert!(choose(Vec::new(), None, Path::new("/")).is_err_and(|error| error.is_usage()));
+        let silent = choose(Vec::new(), &[7], None, Path::new("/a")).map(|front| front.pid()).unwrap_err().to_string();
+        assert!(silent.ends_with("there are:\n  --pid 7  does not answer: it is stopped, or very busy"), "{silent}");
+        assert!(choose(Vec::new(), &[], None, Path::new("/")).is_err_and(|error| error.is_usage()));
     }
 }

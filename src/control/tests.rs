@@ -105,3 +105,36 @@ fn nonsense_gets_an_answer_or_the_end() {
         assert_eq!(answer, expected);
     }
 }
+
+#[test]
+fn many_reloads_may_be_waited_for_and_one_more_is_not_told_that_nobody_is_there() {
+    /// Reloads for as long as the channel is open.
+    struct Slow(crossbeam_channel::Receiver<()>);
+    impl Controlled for Slow {
+        fn reload(&self, timeout: Duration) -> Reloaded {
+            let _ = self.0.recv_timeout(timeout);
+            Canned.reload(timeout)
+        }
+        fn status(&self) -> Status {
+            Canned.status()
+        }
+    }
+    let temp = Temp::new("many");
+    let place = [temp.0.join("place")];
+    let (hold, held) = crossbeam_channel::bounded(0);
+    let controls = Controls::open_in(&place, Arc::new(Slow(held))).unwrap();
+    let waiting: Vec<UnixStream> = (0..AT_ONCE)
+        .map(|_| {
+            let mut stream = UnixStream::connect(&controls.socket).unwrap();
+            stream.write_all(b"{\"do\":\"reload\",\"timeout_ms\":60000}\n").unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(client::silent_for_tests(&place), [u64::from(std::process::id())]);
+    drop(hold);
+    for mut stream in waiting {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("\"live\":true"), "{answer}");
+    }
+}

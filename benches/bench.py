@@ -12,12 +12,15 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 MIB = 1 << 20
 SERVER, LOAD = "0", "1"
 # A message of 4 MiB with its envelope.
 LARGE = 4 * MIB - 1024
+# Files that the front watches, as it does by default.
+WATCHED = 300
 
 
 class Subject:
@@ -343,22 +346,32 @@ def broadcast(args):
 
 
 def front(args):
-    """What `run` costs: front and children together, against the children alone on their pipes."""
-    print("### The front\n")
+    """What `run` costs, watching as it does by default: front and children together, against the children alone on their pipes."""
+    print("### The front, watching %d files\n" % WATCHED)
+    with tempfile.TemporaryDirectory() as directory:
+        for number in range(WATCHED):
+            with open(os.path.join(directory, "m%d.py" % number), "w") as file:
+                file.write("x = %d\n" % number)
+        results = measure_front(args, directory)
+    if results:
+        show_front(results)
+
+
+def measure_front(args, directory):
     child = "%s demo --log-level off" % args.ours
     pinned = "taskset -c %s " % SERVER
-    fronted = Subject("front, SSE", [args.ours, "run", "--http", "--port", "{port}", "--no-watch", "--log-level", "off", "--"] + child.split(), {})
+    fronted = Subject("front, SSE", [args.ours, "run", "--http", "--port", "{port}", "--watch", directory, "--log-level", "off", "--"] + child.split(), {})
     embedded = Subject("embedded, SSE", [args.ours, "demo", "--http", "--port", "{port}", "--log-level", "off"], {})
     limit = Subject("limit, SSE", [os.path.join(args.bin, "bench-limit"), "{port}"], {})
     with fronted as one, embedded as other, limit as least:
         if not one or not other or not least:
             print("- `run` does not start")
-            return
+            return None
         sse = lambda subject: dict(port=subject.port, pid=subject.process.pid, sessions=8)
         ways = {
             "front, SSE, 8": sse(fronted), "embedded, SSE, 8": sse(embedded), "limit, SSE, 8": sse(limit),
             "children alone, stdio, 8": dict(transport="stdio", command=pinned + child, sessions=8),
-            "front, stdio, 1": dict(transport="stdio", command="%s%s run --no-watch --log-level off -- %s" % (pinned, args.ours, child), sessions=1),
+            "front, stdio, 1": dict(transport="stdio", command="%s%s run --watch %s --log-level off -- %s" % (pinned, args.ours, directory, child), sessions=1),
             "child alone, stdio, 1": dict(transport="stdio", command=pinned + child, sessions=1),
         }
         results = {}
@@ -367,9 +380,9 @@ def front(args):
                 got = load(args, "calls", seconds=args.seconds, warmup=args.seconds / 3, **flags)
                 if isinstance(got, str):
                     print("- %s: %s" % (name, got[:300]))
-                    return
+                    return None
                 results.setdefault(name, []).append(got)
-    show_front(results)
+    return results
 
 
 def show_front(results):

@@ -13,7 +13,7 @@ use serde_core::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::scan::first;
+use crate::scan::{self, first};
 
 pub(crate) use envelope::{Envelope, INNER, Unreadable, envelope};
 
@@ -98,7 +98,7 @@ impl fmt::Debug for Json {
 
 /// The same JSON without line breaks. Inside strings they are always escaped, so a raw one is white space between tokens and a blank does as well.
 pub(crate) fn on_one_line(text: String) -> String {
-    if first(text.as_bytes(), |byte| (byte == b'\n') | (byte == b'\r')).is_none() {
+    if first::<scan::Break>(text.as_bytes()).is_none() {
         return text;
     }
     text.chars().map(|c| if c == '\n' || c == '\r' { ' ' } else { c }).collect()
@@ -128,7 +128,7 @@ pub(crate) fn push_string(out: &mut String, text: &str) {
 
 /// Where the first byte stands that cannot be in a JSON string as it is.
 fn first_to_escape(bytes: &[u8]) -> Option<usize> {
-    first(bytes, |byte| (byte < 0x20) | (byte == b'"') | (byte == b'\\'))
+    first::<scan::ToEscape>(bytes)
 }
 
 /// `value` as text. (Its `Display` can write it in lines as well, which is a second writer in the program.)
@@ -147,7 +147,7 @@ pub(crate) fn string(text: &str) -> String {
 /// The text that the JSON string `raw` stands for; none when it is not a string.
 pub(crate) fn unquote(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    if first(inner.as_bytes(), |byte| byte == b'\\').is_some() {
+    if first::<scan::Backslash>(inner.as_bytes()).is_some() {
         serde_json::from_str(raw).ok().map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(inner))

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Write};
 
-use crate::scan::first;
+use crate::scan::{self, first};
 
 /// What a line turned out to be.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(crate) fn read(input: &mut impl BufRead, limit: usize) -> io::Result<Option<
             break;
         }
         is_empty = false;
-        let end = first(available, |byte| byte == b'\n');
+        let end = first::<scan::Feed>(available);
         let part = &available[..end.unwrap_or(available.len())];
         if line.len() + part.len() > limit + 1 {
             is_too_long = true;

@@ -144,7 +144,7 @@ impl Message {
 
     /// A good answer from a result that is not needed any more: the envelope is put around it where it is.
     pub(crate) fn answer(id: &str, result: Json) -> Message {
-        let head = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":");
+        let head = ["{\"jsonrpc\":\"2.0\",\"id\":", id, ",\"result\":"].concat();
         let (id_end, start) = (head.len() - ",\"result\":".len(), head.len());
         let mut text = result.into_text();
         text.reserve(head.len() + 1);

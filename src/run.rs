@@ -131,8 +131,9 @@ fn watch_files(plan: &Plan, shared: &Arc<Watching>, mail: &Sender<Message>) -> R
     say_what_is_watched(&watcher.summary(), plan);
     let (commands, received) = bounded(LOOKS);
     let (sender, events) = bounded(EVENTS);
+    let quiet = watcher.quiet();
     watch::spawn(watcher, sender, received).map_err(|error| Error::io("cannot start a thread to watch files", error))?;
-    let looking = Looking { shared: Arc::clone(shared), watcher: commands.clone(), orchestrator: mail.clone() };
+    let looking = Looking { shared: Arc::clone(shared), watcher: commands.clone(), quiet, orchestrator: mail.clone() };
     Ok((Some(Watch { commands, events }), Arc::new(looking)))
 }
 

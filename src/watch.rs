@@ -6,7 +6,7 @@
 //! takes that, too.
 //!
 //! The rooms inside: `glob` and `ignore` (`.gitignore`), `names` (the built-in lists), `stamp` (one file), `settle` (when a change is over),
-//! `tree` (what is known), `sweep` (the walk), `hints` (what the kernel tells), `thread`.
+//! `tree` (what is known), `sweep` (the walk), `hints` (what the kernel tells), `quiet` (an answer without a look), `thread`.
 
 #![allow(dead_code, unused_imports, reason = "used by the front")]
 
@@ -14,6 +14,7 @@ mod glob;
 mod hints;
 mod ignore;
 mod names;
+mod quiet;
 mod root;
 mod settle;
 mod stamp;
@@ -25,10 +26,12 @@ mod tree;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use glob::check as check_glob;
+pub(crate) use quiet::Quiet;
 pub(crate) use root::{Root, default_root};
 pub(crate) use stamp::Stamp;
 pub(crate) use thread::{Command, Event, Verdict, spawn};
@@ -151,6 +154,9 @@ pub(crate) struct Watcher {
     hints: Hints,
     /// A hint has come that only a full look can follow.
     is_behind: bool,
+    /// Nothing that counts is written without a hint.
+    is_covered: bool,
+    quiet: Arc<Quiet>,
 }
 
 impl Watcher {
@@ -181,6 +187,8 @@ impl Watcher {
             full_end: now,
             hints: Hints::default(),
             is_behind: false,
+            is_covered: false,
+            quiet: Arc::default(),
         };
         watcher.see(now, Tier::Full);
         watcher.reader.first = false;
@@ -222,9 +230,9 @@ impl Watcher {
         Look { changed, pending, notes: std::mem::take(&mut self.reader.notes), next_look, next_tier }
     }
 
-    /// What a look on behalf of a waiting request should take in: the hot set, or everything when that costs next to nothing.
+    /// What a look on behalf of a waiting request should take in: the hot set, or everything when that costs next to nothing and is needed.
     pub(crate) fn quick_tier(&self) -> Tier {
-        if self.files <= FEW || self.full_cost < QUICK { Tier::Full } else { Tier::Hot }
+        if !self.is_covered && (self.files <= FEW || self.full_cost < QUICK) { Tier::Full } else { Tier::Hot }
     }
 
     /// Looks; a hint can make of a hot look a full one. Returns which it was.
@@ -237,10 +245,15 @@ impl Watcher {
         }
         // First of all: what is written from here on gives another hint.
         let tier = self.look_at_hinted(tier);
+        // Followed before it is looked at.
+        let follows = tier == Tier::Full && self.follow_single_files();
         self.look_at_single_files();
         match tier {
             Tier::Hot => self.look_at_recent_directories(),
-            Tier::Full => self.sweep(),
+            Tier::Full => {
+                let is_whole = self.sweep();
+                self.is_covered = follows && is_whole && self.hints.tell_all() && self.has_real_roots();
+            }
         }
         tier
     }

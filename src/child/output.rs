@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::lock;
-use crate::scan::first;
+use crate::scan::{self, first};
 
 /// A longer line of stdout is dropped, and said so.
 pub(super) const MAX_LINE: usize = 64 << 20;
@@ -132,7 +132,7 @@ impl<P: Read> Pieces<P> {
                 Err(_) => return Ok(None),
                 Ok(available) => available,
             };
-            let end = first(available, |byte| byte == b'\n');
+            let end = first::<scan::Feed>(available);
             let (part, is_last) = (&available[..end.unwrap_or(available.len())], available.is_empty());
             match &mut self.skipped {
                 Some(skipped) => *skipped += part.len(),

@@ -7,7 +7,7 @@ use std::str::{self, FromStr};
 use tiny_http::Method;
 
 use super::Refusal;
-use crate::scan::first;
+use crate::scan::{self, first};
 
 /// Up to so many headers are found without memory of their own. More would be a page of stack that each idle connection keeps.
 const FEW: usize = 16;
@@ -94,10 +94,11 @@ impl Head {
         self.fields.iter().filter(move |(field, _)| self.is_called(field, name)).map(|(_, value)| &self.text[value.clone()])
     }
 
-    /// A dozen names are looked for in each head, and most fields are told from them by their lengths.
+    /// A dozen names are looked for in each head, and most fields are told from them by their lengths, or by how they begin.
     #[inline]
     fn is_called(&self, field: &Range<usize>, name: &str) -> bool {
-        field.end - field.start == name.len() && self.has_letters(field, name)
+        let begins_alike = || self.text.as_bytes()[field.start].eq_ignore_ascii_case(&name.as_bytes()[0]);
+        field.len() == name.len() && begins_alike() && self.has_letters(field, name)
     }
 
     /// Apart, or what comes before would not become part of the loops.
@@ -317,7 +318,7 @@ pub(super) enum Line {
 /// wherever a line ends or not: other parsers take some of them for line ends.
 pub(super) fn line_end(bytes: &[u8], from: usize, limit: usize) -> Result<Line, Refusal> {
     let within = &bytes[..bytes.len().min(limit)];
-    let Some(skip) = first(&within[from.min(within.len())..], is_control) else {
+    let Some(skip) = first::<scan::Control>(&within[from.min(within.len())..]) else {
         return Ok(if bytes.len() >= limit { Line::TooLong } else { Line::Open(bytes.len()) });
     };
     let at = from + skip;
@@ -329,10 +330,6 @@ pub(super) fn line_end(bytes: &[u8], from: usize, limit: usize) -> Result<Line, 
         (b'\n', _) => Err(Refusal::bad("a line feed without a carriage return")),
         _ => Err(Refusal::bad("a control character")),
     }
-}
-
-fn is_control(byte: u8) -> bool {
-    ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f)
 }
 
 pub(super) fn is_token(bytes: &[u8]) -> bool {

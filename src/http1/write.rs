@@ -107,24 +107,30 @@ impl Writer {
     /// In pieces rather than formatted: it is written for every answer.
     fn head(&self, status: u16, headers: &[Header], length: Length) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
-        let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
         let version = if self.version == Version::Http10 { "HTTP/1.0 " } else { "HTTP/1.1 " };
-        push(&[version, &status.to_string(), " ", StatusCode(status).default_reason_phrase(), "\r\nServer: ", SERVER]);
-        push(&["\r\nDate: ", &date(SystemTime::now()), "\r\n"]);
+        push(&mut out, &[version]);
+        push_number(&mut out, status.into());
+        push(&mut out, &[" ", StatusCode(status).default_reason_phrase(), "\r\nServer: ", SERVER, "\r\nDate: "]);
+        push_date(&mut out, SystemTime::now());
+        push(&mut out, &["\r\n"]);
         for header in headers.iter().filter(|header| is_harmless(header)) {
-            push(&[header.field.as_str().as_str(), ": ", header.value.as_str(), "\r\n"]);
+            push(&mut out, &[header.field.as_str().as_str(), ": ", header.value.as_str(), "\r\n"]);
         }
         match length {
-            Length::Exactly(length) => push(&["Content-Length: ", &length.to_string(), "\r\n"]),
-            Length::Stream if self.version == Version::Http11 => push(&["Transfer-Encoding: chunked\r\n"]),
+            Length::Exactly(length) => {
+                push(&mut out, &["Content-Length: "]);
+                push_number(&mut out, length as u64);
+                push(&mut out, &["\r\n"]);
+            }
+            Length::Stream if self.version == Version::Http11 => push(&mut out, &["Transfer-Encoding: chunked\r\n"]),
             Length::None | Length::Stream => {}
         }
         match (self.keep_alive, self.version) {
-            (false, _) => push(&["Connection: close\r\n"]),
-            (true, Version::Http10) => push(&["Connection: keep-alive\r\n"]),
+            (false, _) => push(&mut out, &["Connection: close\r\n"]),
+            (true, Version::Http10) => push(&mut out, &["Connection: keep-alive\r\n"]),
             (true, Version::Http11) => {}
         }
-        push(&["\r\n"]);
+        push(&mut out, &["\r\n"]);
         out
     }
 }
@@ -140,8 +146,19 @@ fn is_harmless(header: &Header) -> bool {
     clean && !OURS.iter().any(|ours| ours.eq_ignore_ascii_case(name))
 }
 
+fn push(out: &mut Vec<u8>, parts: &[&str]) {
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+}
+
+fn push_number(out: &mut Vec<u8>, number: u64) {
+    if number >= 10 {
+        push_number(out, number / 10);
+    }
+    out.push(b'0' + (number % 10) as u8);
+}
+
 /// The date as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn date(time: SystemTime) -> String {
+fn push_date(out: &mut Vec<u8>, time: SystemTime) {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     // The year begins in March here, so that its leap day is its last.
     const MONTHS: [&str; 12] = ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
@@ -156,27 +173,20 @@ fn date(time: SystemTime) -> String {
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
     let year = cycles * 400 + year + u64::from(month >= 10);
-    let mut out = String::with_capacity(29);
-    out.push_str(DAYS[(days % 7) as usize]);
-    out.push_str(", ");
-    push_two_digits(&mut out, day);
-    out.push(' ');
-    out.push_str(MONTHS[month as usize]);
-    out.push(' ');
-    push_two_digits(&mut out, year / 100);
-    push_two_digits(&mut out, year % 100);
-    for (before, number) in [(' ', second / 3600), (':', second / 60 % 60), (':', second % 60)] {
+    push(out, &[DAYS[(days % 7) as usize], ", "]);
+    push_two_digits(out, day);
+    push(out, &[" ", MONTHS[month as usize], " "]);
+    push_two_digits(out, year / 100);
+    push_two_digits(out, year % 100);
+    for (before, number) in [(b' ', second / 3600), (b':', second / 60 % 60), (b':', second % 60)] {
         out.push(before);
-        push_two_digits(&mut out, number);
+        push_two_digits(out, number);
     }
-    out.push_str(" GMT");
-    out
+    push(out, &[" GMT"]);
 }
 
-fn push_two_digits(out: &mut String, number: u64) {
-    for digit in [number / 10 % 10, number % 10] {
-        out.push(char::from(b'0' + digit as u8));
-    }
+fn push_two_digits(out: &mut Vec<u8>, number: u64) {
+    out.extend([number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8));
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::unquote;
-use crate::scan::first;
+use crate::scan::{self, first};
 
 /// Fills in the texts of the members of the object `text` that have these names; the first of a name counts. False when it is no object.
 pub(super) fn find<'a, S: AsRef<str>>(text: &'a str, names: &[S], found: &mut [Option<&'a str>]) -> bool {
@@ -90,7 +90,7 @@ fn string_end(bytes: &[u8], from: usize) -> usize {
     let mut at = from + 1;
     loop {
         let rest = bytes.get(at..).unwrap_or_default();
-        match first(rest, |byte| (byte == b'"') | (byte == b'\\')) {
+        match first::<scan::QuoteOrBackslash>(rest) {
             None => return bytes.len(),
             Some(behind) if rest[behind] == b'"' => return at + behind + 1,
             // What follows a backslash is no end, whatever it is.

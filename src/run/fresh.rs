@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Sender, bounded};
@@ -77,16 +77,23 @@ impl Watching {
 
 /// The watcher as requests see it.
 pub(super) struct Looking {
-    pub(super) shared: std::sync::Arc<Watching>,
+    pub(super) shared: Arc<Watching>,
     pub(super) watcher: Sender<watch::Command>,
+    pub(super) quiet: Arc<watch::Quiet>,
     pub(super) orchestrator: Sender<Message>,
+}
+
+impl Looking {
+    fn ask(&self) -> Option<watch::Verdict> {
+        let (reply, answer) = bounded(1);
+        self.watcher.send_timeout(watch::Command::LookNow(reply), PATIENCE).ok()?;
+        answer.recv_timeout(PATIENCE).ok()
+    }
 }
 
 impl Freshness for Looking {
     fn look(&self) -> Fresh {
-        let (reply, answer) = bounded(1);
-        let found =
-            self.watcher.send_timeout(watch::Command::LookNow(reply), PATIENCE).ok().and_then(|()| answer.recv_timeout(PATIENCE).ok());
+        let found = self.quiet.verdict().or_else(|| self.ask());
         let moving = found.is_some_and(|found| found.pending || found.batches > self.shared.taken.load(Ordering::Acquire));
         match self.shared.coming.load(Ordering::Acquire) {
             NOTHING if !moving => Fresh::Current,

@@ -226,7 +226,7 @@ mod tests {
             newer.last().unwrap().set(Phase::Busy);
             assert!(is_closed(&sockets[victim].1), "{victim}");
         }
-        assert!(matches!(feed.next(), Next::End), "the stream's thread need not wait for its next keep-alive");
+        assert!(matches!(feed.next(), Next::Cut), "the stream's thread need not wait for its next keep-alive");
         assert!(connections.enter(socket().0).is_none() && !is_closed(&sockets[0].1));
         drop(newer);
         assert!(connections.enter(socket().0).is_some());

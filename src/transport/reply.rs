@@ -116,23 +116,29 @@ impl EventBody {
     /// Copies the stream to `output`, flushing after each event, until it ends or the client is gone.
     ///
     /// # Errors
-    /// What writing fails with: the client is gone.
+    /// What writing fails with: the client is gone. Or the stream was cut: then its client must not take what it got for all of it.
     pub fn write_to(self, output: &mut dyn Write) -> io::Result<()> {
-        while let Next::Text(text) = self.feed.next() {
+        while let Some(text) = self.next()? {
             output.write_all(text.as_bytes())?;
             output.flush()?;
         }
         Ok(())
+    }
+
+    fn next(&self) -> io::Result<Option<String>> {
+        match self.feed.next() {
+            Next::Text(text) => Ok(Some(text)),
+            Next::End => Ok(None),
+            Next::Cut => Err(io::ErrorKind::ConnectionAborted.into()),
+        }
     }
 }
 
 impl Read for EventBody {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.start == self.text.len() {
-            match self.feed.next() {
-                Next::Text(text) => (self.text, self.start) = (text.into_bytes(), 0),
-                Next::End => return Ok(0),
-            }
+            let Some(text) = self.next()? else { return Ok(0) };
+            (self.text, self.start) = (text.into_bytes(), 0);
         }
         let count = (&self.text[self.start..]).read(buffer)?;
         self.start += count;
@@ -147,4 +153,31 @@ pub(crate) fn header(name: &str, value: &str) -> Option<Header> {
         log::error!("a header named {name} has a value that no header can have");
     }
     header
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::transport::stream::{Bounds, stream};
+
+    #[test]
+    fn only_a_stream_that_was_not_cut_ends_as_if_whole() {
+        let bounds = Bounds { messages: 64, bytes: 1 << 20, write_deadline: Duration::from_secs(10) };
+        for is_cut in [false, true] {
+            let (stream, feed) = stream(bounds, Duration::from_secs(10));
+            let mut body = EventBody::new(feed, Arc::default(), Box::new(|| ()));
+            stream.open_with("data\n\n".to_owned()).unwrap();
+            if is_cut {
+                stream.cut()
+            } else {
+                stream.finish()
+            }
+            let mut read = String::new();
+            assert_eq!(body.read_to_string(&mut read).is_err(), is_cut);
+            assert_eq!(body.write_to(&mut Vec::new()).is_err(), is_cut);
+            assert_eq!(read, if is_cut { "" } else { "data\n\n" });
+        }
+    }
 }

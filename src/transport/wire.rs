@@ -84,8 +84,7 @@ impl Wire {
     /// Writes an event whole, and before it what is left of the last one.
     pub fn write(&mut self, item: &Item, deadline: Duration) -> io::Result<()> {
         let Some(socket) = self.socket.clone() else { return Ok(()) };
-        // A slow line gets the time again for each mebibyte.
-        let deadline = clock::from_now(deadline.saturating_mul(1 + (item.len() >> 20) as u32));
+        let deadline = clock::from_now(self.time_for(item, deadline));
         if self.rest.len() > SMALL || item.len() > SMALL {
             write_all(&socket, &mut [IoSlice::new(&std::mem::take(&mut self.rest))], deadline)?;
         }
@@ -102,6 +101,10 @@ impl Wire {
             (before.to_owned(), after.to_owned())
         };
         write_all(&socket, &mut [IoSlice::new(head.as_bytes()), IoSlice::new(text.as_bytes()), IoSlice::new(tail.as_bytes())], deadline)
+    }
+
+    fn time_for(&self, item: &Item, deadline: Duration) -> Duration {
+        time_for(self.rest.len() + item.len(), deadline)
     }
 
     /// Writes as much of an event as goes without waiting, and keeps the rest.
@@ -137,6 +140,11 @@ impl Wire {
             _ => Ok(()),
         }
     }
+}
+
+/// How long it may take to write so many bytes: a slow line gets the time again for each mebibyte.
+pub(crate) fn time_for(bytes: usize, deadline: Duration) -> Duration {
+    deadline.saturating_mul(u32::try_from(bytes >> 20).unwrap_or(u32::MAX).saturating_add(1))
 }
 
 /// Writes everything. The socket has a write timeout of its own; the deadline ends what a reader that takes a byte now and then would prolong.
@@ -210,4 +218,18 @@ pub(crate) fn is_left(_: &TcpStream) -> bool {
 #[cfg(not(unix))]
 pub(crate) fn write_at_once(_: &TcpStream, _: &[u8]) -> io::Result<usize> {
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_the_last_event_counts_for_the_time_of_the_next() {
+        let wire = Wire { rest: vec![0; 3 << 20], ..Wire::default() };
+        let item = Item::message(Message::notification("n", Some(&format!("[\"{}\"]", "x".repeat(2 << 20)))));
+        let second = Duration::from_secs(1);
+        assert_eq!([wire.time_for(&Item::Signal, second), wire.time_for(&item, second)], [second * 4, second * 6]);
+        assert_eq!(time_for(usize::MAX, second), second * u32::MAX);
+    }
 }

@@ -13,9 +13,9 @@ use super::tree::Kind;
 use super::{Tier, Watcher};
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::Hints;
+pub(super) use linux::{Hints, Queue};
 #[cfg(not(target_os = "linux"))]
-pub(super) use none::Hints;
+pub(super) use none::{Hints, Queue};
 
 /// Full looks because of hints alone take at most a fifth of a core.
 const FULL_SHARE: u32 = 4;
@@ -34,7 +34,12 @@ pub(super) struct Hint {
 impl Watcher {
     /// Looks at what the hints name. What only a full look can tell makes this one full; returns which it is.
     pub(super) fn look_at_hinted(&mut self, tier: Tier) -> Tier {
-        let hint = self.hints.take();
+        let mut hint = Hint::default();
+        if self.hints.queue().is_some_and(|queue| !queue.is_empty()) {
+            // Before anything is taken out.
+            self.quiet.end();
+            hint = self.hints.take();
+        }
         self.is_behind |= hint.is_lost || hint.files.iter().any(|(_, name)| name == ".gitignore");
         for (dir, name) in &hint.directories {
             let is_left_out =
@@ -70,10 +75,14 @@ impl Watcher {
 #[cfg(target_os = "linux")]
 mod linux {
     use std::collections::{HashMap, HashSet};
+    use std::os::fd::AsFd;
     use std::path::{Path, PathBuf};
+    use std::sync::Arc;
 
     use nix::errno::Errno;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+    use nix::sys::statfs::{self, FsType};
 
     use super::Hint;
 
@@ -82,12 +91,34 @@ mod linux {
     /// Readings of the queue in one look; each takes up to 4 KiB.
     const READINGS: usize = 256;
 
-    /// The kernel's queue, and the directories that it tells of.
+    /// Drives that nobody writes to but through this kernel.
+    const LOCAL: [FsType; 6] = [
+        statfs::EXT4_SUPER_MAGIC,
+        statfs::XFS_SUPER_MAGIC,
+        statfs::BTRFS_SUPER_MAGIC,
+        statfs::F2FS_SUPER_MAGIC,
+        statfs::OVERLAYFS_SUPER_MAGIC,
+        statfs::TMPFS_MAGIC,
+    ];
+
+    /// The kernel's queue.
+    #[derive(Debug)]
+    pub(in crate::watch) struct Queue(Inotify);
+
+    impl Queue {
+        pub(in crate::watch) fn is_empty(&self) -> bool {
+            poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) == Ok(0)
+        }
+    }
+
+    /// The queue, and the directories that it tells of.
     #[derive(Debug, Default)]
     pub(in crate::watch) struct Hints {
-        queue: Option<Inotify>,
+        queue: Option<Arc<Queue>>,
         /// The kernel refused: no more is asked of it.
         is_full: bool,
+        /// Some directories may be written to without a hint.
+        is_blind: bool,
         paths: HashMap<WatchDescriptor, PathBuf>,
         followed: HashSet<PathBuf>,
     }
@@ -104,11 +135,11 @@ mod linux {
             if self.is_full || self.followed.contains(dir) {
                 return;
             }
-            let added = match self.queue() {
+            let added = match self.begin() {
                 Ok(queue) => {
                     let written = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVE;
                     let itself = AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_ONLYDIR;
-                    queue.add_watch(dir, written | itself)
+                    queue.0.add_watch(dir, written | itself)
                 }
                 Err(error) => Err(error),
             };
@@ -116,6 +147,7 @@ mod linux {
                 Ok(number) => {
                     self.followed.insert(dir.to_path_buf());
                     self.paths.insert(number, dir.to_path_buf());
+                    self.is_blind |= !statfs::statfs(dir).is_ok_and(|drive| LOCAL.contains(&drive.filesystem_type()));
                 }
                 // Gone, or closed to us: its reading says so.
                 Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => {}
@@ -131,18 +163,27 @@ mod linux {
             self.followed.contains(dir)
         }
 
-        fn queue(&mut self) -> nix::Result<&Inotify> {
+        /// Whether all that is written in the directories that are followed comes here.
+        pub(in crate::watch) fn tell_all(&self) -> bool {
+            !self.is_full && !self.is_blind
+        }
+
+        pub(in crate::watch) fn queue(&self) -> Option<&Arc<Queue>> {
+            self.queue.as_ref()
+        }
+
+        fn begin(&mut self) -> nix::Result<&Queue> {
             if self.queue.is_none() {
-                self.queue = Some(Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?);
+                self.queue = Some(Arc::new(Queue(Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?)));
             }
-            self.queue.as_ref().ok_or(Errno::EBADF)
+            self.queue.as_deref().ok_or(Errno::EBADF)
         }
 
         /// What has happened since the last time.
         pub(in crate::watch) fn take(&mut self) -> Hint {
             let mut hint = Hint::default();
             let mut readings = 0;
-            while let Some(Ok(events)) = self.queue.as_ref().map(Inotify::read_events) {
+            while let Some(Ok(events)) = self.queue.as_ref().map(|queue| queue.0.read_events()) {
                 readings += 1;
                 for event in events {
                     let lost = AddWatchFlags::IN_Q_OVERFLOW | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_UNMOUNT;
@@ -178,12 +219,22 @@ mod linux {
 #[cfg(not(target_os = "linux"))]
 mod none {
     use std::path::Path;
+    use std::sync::Arc;
 
     use super::Hint;
 
     /// There are none.
     #[derive(Debug, Default)]
     pub(in crate::watch) struct Hints;
+
+    #[derive(Debug)]
+    pub(in crate::watch) enum Queue {}
+
+    impl Queue {
+        pub(in crate::watch) fn is_empty(&self) -> bool {
+            match *self {}
+        }
+    }
 
     impl Hints {
         #[cfg(test)]
@@ -195,6 +246,14 @@ mod none {
 
         pub(in crate::watch) fn come_from(&self, _dir: &Path) -> bool {
             false
+        }
+
+        pub(in crate::watch) fn tell_all(&self) -> bool {
+            false
+        }
+
+        pub(in crate::watch) fn queue(&self) -> Option<&Arc<Queue>> {
+            None
         }
 
         pub(in crate::watch) fn take(&mut self) -> Hint {

@@ -83,6 +83,19 @@ fn since_epoch(time: SystemTime) -> i128 {
     time.duration_since(UNIX_EPOCH).map_or_else(|before| -nanos(before.duration()), nanos)
 }
 
+/// Whether the file can be written to by another name.
+#[cfg(unix)]
+pub(super) fn has_other_names(meta: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    meta.nlink() > 1
+}
+
+/// Whether the file can be written to by another name, which std has no stable way to ask.
+#[cfg(not(unix))]
+pub(super) fn has_other_names(_meta: &Metadata) -> bool {
+    true
+}
+
 /// Which directory this is, whatever path led to it: what tells a symlink loop.
 #[cfg(unix)]
 pub(super) fn identity(_path: &Path, meta: &Metadata) -> (u64, u64) {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::Watcher;
 use super::ignore::{Scope, relative};
 use super::names::Names;
-use super::stamp::{Entry, Stamp, identity};
+use super::stamp::{self, Entry, Stamp, identity};
 use super::tree::{Dir, Kind, Slot};
 
 /// A full look reads at most so many names, watched or not.
@@ -34,6 +34,8 @@ struct Walk {
     files: usize,
     /// The limit is reached: what has not been met may still be there.
     cut: bool,
+    /// Something was met that can be written to without a hint.
+    is_blind: bool,
 }
 
 impl Watcher {
@@ -120,8 +122,8 @@ impl Watcher {
         }
     }
 
-    /// Everything below the roots.
-    pub(super) fn sweep(&mut self) {
+    /// Everything below the roots. True when there is nothing that could be written to without a hint.
+    pub(super) fn sweep(&mut self) -> bool {
         let mut walk = Walk::default();
         for index in 0..self.tops.len() {
             self.start_at(index, &mut walk);
@@ -142,6 +144,7 @@ impl Watcher {
             ));
         }
         self.over_limit = walk.cut;
+        !walk.cut && !walk.is_blind
     }
 
     fn drain(&mut self, walk: &mut Walk) {
@@ -193,6 +196,7 @@ impl Watcher {
     /// One directory: its rules, its files, and its directories for later.
     fn scan(&mut self, path: &Path, above: &Arc<Scope>, walk: &mut Walk) -> io::Result<()> {
         self.hints.follow(path);
+        walk.is_blind |= !self.hints.come_from(path);
         let room = NAME_LIMIT.saturating_sub(walk.names);
         let entries = fs::read_dir(path)?
             .take(room)
@@ -283,6 +287,7 @@ impl Watcher {
             return;
         }
         let Some(meta) = target.or_else(|| entry.metadata().ok()) else { return };
+        walk.is_blind |= is_link || stamp::has_other_names(&meta);
         let stamp = Some(meta).filter(Metadata::is_file).map(|meta| Stamp::new(&meta));
         let slot = dir.slots.entry(name).or_insert_with_key(|_| Slot { kind: Kind::Directory, generation, turn });
         (slot.generation, slot.turn) = (generation, turn);

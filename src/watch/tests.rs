@@ -5,6 +5,8 @@ mod hints;
 mod hostile;
 mod ignore;
 mod model;
+#[cfg(target_os = "linux")]
+mod quiet;
 mod saves;
 mod settle;
 mod thread;

@@ -81,9 +81,11 @@ fn run(mut watcher: Watcher, events: &Sender<Event>, commands: &Receiver<Command
         let pending = look.pending;
         outbox.add(look);
         outbox.offer(events);
+        let pending = pending || !outbox.batch.is_empty();
+        watcher.settle_down((!pending).then_some(outbox.sent));
         for reply in asked {
             // One that no longer waits for its answer has gone on without it.
-            let _ = reply.try_send(Verdict { pending: pending || !outbox.batch.is_empty(), batches: outbox.sent });
+            let _ = reply.try_send(Verdict { pending, batches: outbox.sent });
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::transport::monitor::Watch;
 use crate::transport::relay::{Baton, Lane, Pace, Relay};
 use crate::transport::reply::{EventBody, Full, Reply};
 use crate::transport::streamable::response::{Ended, Response};
-use crate::transport::wire::write_all;
+use crate::transport::wire::{time_for, write_all};
 
 /// A thread that waits for hours, then tells a handler that its client has gone. Less than a quarter of [`STACK`](super::STACK): glibc keeps the stacks of
 /// threads that ended, with the pages they had touched, for those that ask for a quarter or more.
@@ -208,7 +208,7 @@ impl Connection {
         let status = full.status.0;
         let head = writer.before(status, &full.headers, full.body.len());
         let body = if writer.has_body(status) { &*full.body } else { &[] };
-        let deadline = clock::from_now(self.shared.write_deadline);
+        let deadline = clock::from_now(time_for(body.len(), self.shared.write_deadline));
         write_all(self.socket.stream(), &mut [IoSlice::new(&head), IoSlice::new(body)], deadline)
     }
 
@@ -281,7 +281,7 @@ impl Carried {
 fn write_beside(shared: Arc<Shared>, socket: Arc<TcpStream>, writer: Writer, body: EventBody) -> io::Result<JoinHandle<()>> {
     let head = writer.stream(200, body.headers());
     write_all(&socket, &mut [IoSlice::new(&head)], clock::from_now(shared.write_deadline))?;
-    body.feed().attach(&socket, writer.is_chunked(), Vec::new());
+    body.feed().attach(&socket, writer.is_chunked(), Vec::new())?;
     let write = move || {
         let _watched = shared.hangups.watch(body.feed().stream(), &socket);
         body.feed().run();

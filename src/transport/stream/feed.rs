@@ -23,6 +23,8 @@ pub(crate) enum Next {
     Text(String),
     /// The stream is over; what was queued has been given out.
     End,
+    /// It was cut, whatever was queued.
+    Cut,
 }
 
 impl Feed {
@@ -33,7 +35,7 @@ impl Feed {
 
     /// Gives the stream the socket to write to, and writes the head of the answer with what is queued by now.
     pub fn begin(&self, socket: &Arc<TcpStream>, is_chunked: bool, head: Vec<u8>) -> io::Result<()> {
-        self.attach(socket, is_chunked, head);
+        self.attach(socket, is_chunked, head)?;
         loop {
             let queued = self.stream.lock().take();
             let item = queued.as_ref().map_or(&Item::Signal, |queued| &queued.item);
@@ -45,15 +47,21 @@ impl Feed {
         }
     }
 
-    /// Gives the stream the socket to write to; `rest` is to be written before anything else.
-    pub fn attach(&self, socket: &Arc<TcpStream>, is_chunked: bool, rest: Vec<u8>) {
+    /// Gives the stream the socket to write to; `rest` is to be written before anything else. Fails when the stream was cut before, as that had no socket
+    /// to shut down: its client must not see an end as of a whole stream.
+    pub fn attach(&self, socket: &Arc<TcpStream>, is_chunked: bool, rest: Vec<u8>) -> io::Result<()> {
         // A client that vanished without a word has not acknowledged one comment when the next is written.
         let comment = self.keep_alive / 4 * 3;
         let patience = wire::Patience { comment, message: comment.max(self.stream.bounds.write_deadline) };
         let mut wire = self.stream.wire();
         drop(self.stream.socket.set(Arc::downgrade(socket)));
+        // Whoever cuts it from here on finds the socket.
+        if self.stream.lock().is_gone {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         wire.attach(Arc::clone(socket), is_chunked, patience);
         wire.rest = rest;
+        Ok(())
     }
 
     /// Writes to the socket until the stream ends or the client is gone. True when it ended well, with everything written.
@@ -95,6 +103,7 @@ impl Feed {
                     text
                 }
                 Ok(None) => event::KEEP_ALIVE.to_owned(),
+                Err(Gone) if self.stream.lock().is_gone => return Next::Cut,
                 Err(Gone) => return Next::End,
             };
             if !text.is_empty() {
@@ -171,11 +180,15 @@ mod tests {
         Message::notification("n", Some(&format!("[{number}]")))
     }
 
+    fn connected() -> (TcpStream, Arc<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, Arc::new(listener.accept().unwrap().0))
+    }
+
     #[test]
     fn the_head_goes_out_with_what_is_queued_and_nothing_overtakes_it() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let socket = Arc::new(listener.accept().unwrap().0);
+        let (mut client, socket) = connected();
         let (stream, feed) = stream(BOUNDS, Duration::from_secs(10));
         stream.open_with("first\n\n".to_owned()).unwrap();
         stream.send(note(1)).unwrap();
@@ -203,6 +216,16 @@ mod tests {
         }
         let load = stream.lock();
         assert_eq!((load.queue.capacity(), load.count, load.bytes, load.hasty_count, load.hasty_bytes), (0, 0, 0, 0, 0));
+    }
+
+    #[test]
+    fn a_stream_that_was_cut_before_it_had_a_socket_does_not_end_as_if_whole() {
+        let (_client, socket) = connected();
+        let (stream, feed) = stream(BOUNDS, Duration::from_secs(10));
+        stream.send(note(1)).unwrap();
+        stream.cut();
+        assert!(feed.begin(&socket, true, b"head\r\n\r\n".to_vec()).is_err());
+        assert!(stream.wire().socket.is_none());
     }
 
     #[test]

@@ -5,11 +5,15 @@ use std::fs;
 use super::super::{Command, Tier, Watcher, spawn};
 use super::{Stepper, Temp, show};
 
-/// What two hot looks find.
+/// What hot looks find, until there is no more. On a busy machine the full look that some hints need waits for several of them.
 fn hot(stepper: &mut Stepper, temp: &Temp) -> Vec<String> {
     let mut told = Vec::new();
-    for _ in 0..3 {
-        told.extend(stepper.look_after(70, Tier::Hot).changed.iter().map(|change| show(change, &temp.0)));
+    for _ in 0..100 {
+        let look = stepper.look_after(70, Tier::Hot);
+        told.extend(look.changed.iter().map(|change| show(change, &temp.0)));
+        if !look.pending {
+            break;
+        }
     }
     told.sort();
     told

@@ -48,6 +48,8 @@ pub(crate) struct Past {
 #[derive(Clone, Debug)]
 pub(crate) struct Status {
     pub command: String,
+    /// Directories that it stands for besides its own: its server's, and those it watches. A desktop client starts all its servers in `/`.
+    pub places: Vec<PathBuf>,
     pub transport: String,
     pub since: SystemTime,
     pub sessions: usize,
@@ -171,6 +173,7 @@ fn status_json(status: &Status) -> Value {
     json!({
         "pid": std::process::id(),
         "cwd": place::working_directory().to_string_lossy(),
+        "places": status.places.iter().map(|place| place.to_string_lossy()).collect::<Vec<_>>(),
         "command": status.command,
         "transport": status.transport,
         "since": seconds(status.since),

@@ -32,13 +32,19 @@ impl Found {
         Path::new(self.status["cwd"].as_str().unwrap_or_default())
     }
 
+    /// How near it is, when one of its directories is `here` or above.
+    fn nearness(&self, here: &Path) -> Option<usize> {
+        let places = self.status["places"].as_array().into_iter().flatten().filter_map(Value::as_str).map(Path::new);
+        places.chain([self.cwd()]).filter(|place| here.starts_with(place)).map(|place| place.components().count()).max()
+    }
+
     fn line(&self) -> String {
         let command = self.status["command"].as_str().unwrap_or_default();
         format!("  --pid {}  {}  {command}", self.pid(), self.cwd().display())
     }
 }
 
-/// The front with this process id; without one, that whose working directory is ours or the nearest above.
+/// The front with this process id; without one, that whose working directory, or its server's, or a watched one, is ours or the nearest above.
 ///
 /// # Errors
 /// There is none, or there are several: a usage error that lists them.
@@ -53,11 +59,11 @@ fn choose(fronts: Vec<Found>, silent: &[u64], pid: Option<u32>, here: &Path) -> 
     let all = fronts.iter().map(Found::line).chain(mute).collect::<Vec<_>>().join("\n");
     let is_meant = |front: &Found| match pid {
         Some(pid) => front.pid() == u64::from(pid),
-        None => here.starts_with(front.cwd()),
+        None => front.nearness(here).is_some(),
     };
     let mut meant: Vec<Found> = fronts.into_iter().filter(is_meant).collect();
-    let nearest = meant.iter().map(|front| front.cwd().as_os_str().len()).max();
-    meant.retain(|front| pid.is_some() || Some(front.cwd().as_os_str().len()) == nearest);
+    let nearest = meant.iter().map(|front| front.nearness(here)).max();
+    meant.retain(|front| pid.is_some() || Some(front.nearness(here)) == nearest);
     match meant.len() {
         1 => Ok(meant.swap_remove(0)),
         0 if all.is_empty() => Err(Error::usage("no front is running: start one with `mcp-http-transport run`")),
@@ -146,6 +152,15 @@ mod unit {
         let none = pid(None, "/elsewhere").unwrap_err();
         assert!(none.starts_with("no front is running in /elsewhere or above") && none.lines().count() == 6, "{none}");
         assert!(pid(Some(9), "/a").unwrap_err().starts_with("no front is running with --pid 9"));
+        // A desktop client has started both, in the root directory.
+        let both = || {
+            let mut both = fronts(&[(1, "/"), (2, "/")]);
+            (both[0].status["places"], both[1].status["places"]) = (json!(["/home/one"]), json!(["/srv", "/home/two"]));
+            both
+        };
+        let pid_at = |here: &str| choose(both(), &[], None, Path::new(here)).map(|front| front.pid()).map_err(|error| error.to_string());
+        assert_eq!((pid_at("/home/one/src"), pid_at("/home/two")), (Ok(1), Ok(2)));
+        assert!(pid_at("/home").unwrap_err().contains("say which with --pid"));
         let silent = choose(Vec::new(), &[7], None, Path::new("/a")).map(|front| front.pid()).unwrap_err().to_string();
         assert!(silent.ends_with("there are:\n  --pid 7  does not answer: it is stopped, or very busy"), "{silent}");
         assert!(choose(Vec::new(), &[], None, Path::new("/")).is_err_and(|error| error.is_usage()));

@@ -15,6 +15,7 @@ impl Controlled for Canned {
     fn status(&self) -> Status {
         Status {
             command: "python \"a b\"".to_owned(),
+            places: vec!["/a".into()],
             transport: "stdio".to_owned(),
             since: UNIX_EPOCH,
             sessions: 1,
@@ -54,6 +55,7 @@ fn a_front_is_found_asked_and_gone() {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].status["pid"], std::process::id());
     assert_eq!(found[0].status["command"], "python \"a b\"");
+    assert_eq!(found[0].status["places"], json!(["/a"]));
     assert_eq!(found[0].status["live_since"], Value::Null);
     assert_eq!(found[0].status["reloads"][0]["text"], "reloaded in 3 ms");
     assert_eq!(reload(&found[0], Duration::from_secs(2)).unwrap(), Reloaded { live: true, text: "line 1\nline 2".to_owned() });

@@ -7,6 +7,7 @@ mod build;
 mod fresh;
 mod orchestrator;
 mod plan;
+mod repeated;
 mod report;
 #[cfg(test)]
 mod tests;

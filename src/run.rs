@@ -7,10 +7,12 @@ mod build;
 mod fresh;
 mod orchestrator;
 mod plan;
+mod repeated;
 mod report;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -69,6 +71,7 @@ pub(crate) fn run(config: &Config, run: &RunConfig, plan: Plan) -> Result<()> {
         mail: mail.0.clone(),
         reports: Arc::clone(&reports),
         command: plan.shown(),
+        places: plan.places(),
         transport: config.transport,
         since: SystemTime::now(),
     });
@@ -175,6 +178,7 @@ struct Front {
     mail: Sender<Message>,
     reports: Arc<Reports>,
     command: String,
+    places: Vec<PathBuf>,
     transport: TransportMode,
     since: SystemTime,
 }
@@ -191,6 +195,7 @@ impl Controlled for Front {
         let hold = self.hold.status();
         Status {
             command: self.command.clone(),
+            places: self.places.clone(),
             transport: self.transport.to_string(),
             since: self.since,
             sessions: hold.sessions,

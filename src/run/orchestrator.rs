@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 use super::build::Build;
 use super::fresh::Watching;
 use super::plan::Plan;
+use super::repeated::Repeated;
 use super::report::{Report, Reports};
 use super::{Message, Reloaded};
 use crate::connection::wait_for_nobody;
@@ -58,6 +59,7 @@ struct Work {
     tried: Option<u64>,
     /// Batches of changes received from the watcher.
     received: u64,
+    repeated: Repeated,
     /// Who waits for a reload, by name.
     waiting: Vec<(u64, Sender<Reloaded>)>,
     last_name: u64,
@@ -78,6 +80,7 @@ impl Orchestrator {
             cycle: (0, now),
             tried: None,
             received: 0,
+            repeated: Repeated::default(),
             waiting: Vec::new(),
             last_name: 0,
         };
@@ -153,6 +156,14 @@ impl Work {
                 self.received += 1;
                 for change in &changes {
                     log::debug!("{:?}: {}", change.kind, change.path.display());
+                }
+                let named = &self.its.plan.reload.named;
+                let repeated = self.repeated.changed(changes.iter().map(|change| change.path.as_path()));
+                if let Some(file) = repeated.filter(|file| !named.contains(*file)) {
+                    log::warn!(
+                        "{} alone has changed again and again, and each time the server is reloaded: if it writes that itself, use --ignore",
+                        file.display()
+                    );
                 }
                 let paths = changes.into_iter().map(|change| change.path);
                 let (edited, changed) = paths.partition(|path| self.its.shared.can_be_a_reaction(path));

@@ -225,3 +225,15 @@ fn a_server_that_stops_reading_fails_the_calls_that_find_no_room_and_nothing_els
     bench.write("deaf.py", &DEAF.replace("deaf", "new"));
     client.program.stderr("reloaded in ");
 }
+
+#[test]
+fn a_server_that_closes_its_stdout_and_runs_on_is_started_again() {
+    let bench = Bench::new();
+    let mut client = bench.run(&[]);
+    client.initialize();
+    let first = client.call("pid", json!({}));
+    let answer = client.request("tools/call", r#"{"name":"mute"}"#);
+    assert_eq!(answer["error"]["data"]["reason"], "crashed", "{answer}");
+    client.program.stderr("has closed its stdout");
+    assert_ne!(client.call("pid", json!({})), first);
+}

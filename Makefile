@@ -1,6 +1,8 @@
 # Everything a person or CI runs. `make help` lists the targets.
 
 CARGO ?= cargo
+# Wherever the person's own settings put what cargo builds, what is run here is looked for in `target`.
+export CARGO_TARGET_DIR := $(CURDIR)/target
 BIN := target/debug/mcp-http-transport
 RELEASE := target/release/mcp-http-transport
 PORT ?= 3000
@@ -23,7 +25,7 @@ build: ## the debug binary (Rust 1.85; 30 s)
 run: build ## starts the demo over HTTP and prints what to type next (Rust)
 	@echo "In another terminal:"
 	@echo "  curl -N http://localhost:$(PORT)/sse                       # opens a session; copy the path it prints"
-	@echo "  curl http://localhost:$(PORT)/messages/?session_id=... -H 'Content-Type: application/json' \\"
+	@echo "  curl 'http://localhost:$(PORT)/messages/?session_id=...' -H 'Content-Type: application/json' \\"
 	@echo "       -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"add\",\"arguments\":{\"a\":2,\"b\":3}}}'"
 	@echo "  npx @modelcontextprotocol/inspector                         # a page to try everything; URL http://localhost:$(PORT)/sse"
 	@echo "Ctrl-C ends it."

@@ -71,6 +71,8 @@ pub(crate) enum ChildEvent {
     Stderr(String),
     /// A line of stdout of so many bytes was longer than the bound and has been dropped.
     Oversized(usize),
+    /// It has closed its stdout and runs on.
+    Muted,
     /// The process has ended, its group with it. Nothing follows.
     Exited(Exit),
 }

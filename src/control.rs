@@ -22,8 +22,8 @@ pub(crate) use client::{find, reload};
 
 /// Bytes of a request.
 const MOST_BYTES: u64 = 4 << 10;
-/// Requests at once.
-const AT_ONCE: usize = 8;
+/// Requests at once. One that has us reload waits for as long as that takes, and an agent may have a hook for each of many edits.
+const AT_ONCE: usize = 64;
 /// For the request to arrive and the answer to be read.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Nobody waits longer for a reload.
@@ -48,6 +48,8 @@ pub(crate) struct Past {
 #[derive(Clone, Debug)]
 pub(crate) struct Status {
     pub command: String,
+    /// Directories that it stands for besides its own: its server's, and those it watches. A desktop client starts all its servers in `/`.
+    pub places: Vec<PathBuf>,
     pub transport: String,
     pub since: SystemTime,
     pub sessions: usize,
@@ -171,6 +173,7 @@ fn status_json(status: &Status) -> Value {
     json!({
         "pid": std::process::id(),
         "cwd": place::working_directory().to_string_lossy(),
+        "places": status.places.iter().map(|place| place.to_string_lossy()).collect::<Vec<_>>(),
         "command": status.command,
         "transport": status.transport,
         "since": seconds(status.since),

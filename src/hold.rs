@@ -4,6 +4,7 @@ mod back;
 mod canary;
 mod core;
 mod dev;
+mod endings;
 mod from_child;
 mod from_client;
 mod generations;
@@ -29,10 +30,10 @@ use crossbeam_channel::Sender;
 pub(crate) use note::end_of;
 
 use self::parts::{Phase, Report};
-use crate::child::{CommandLine, Ladder, Spawner};
+use crate::child::{CommandLine, Spawner};
 use crate::clock;
 use crate::error::Result;
-use group::{CLOSE_STDIN_WAIT, Group};
+use group::{Group, last_ladder};
 use starter::Starter;
 use stateless::Groups;
 use timer::Timer;
@@ -359,7 +360,12 @@ impl Hold {
             }
             state.canary.clone()
         };
-        if let Some((_, reports)) = canary.filter(|(id, _)| *id == group || matches!(report, Report::Compared { .. })) {
+        let is_canary = canary.as_ref().is_some_and(|(id, _)| *id == group);
+        if let (Report::Failed { why, .. }, false) = (&report, is_canary) {
+            // Of the canary whoever waits for it says more.
+            log::error!("the server did not start: {why}");
+        }
+        if let Some((_, reports)) = canary.filter(|_| is_canary || matches!(report, Report::Compared { .. })) {
             // Who waits reads; there are a handful at most.
             let _ = reports.try_send(report);
         }
@@ -384,13 +390,6 @@ impl Hold {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// How servers are stopped in the end, when their calls have had `spent`: with the default grace period all of it takes less than eight seconds, even
-/// when clients have to be waited for as well.
-fn last_ladder(stop_timeout: Duration, spent: Duration) -> Ladder {
-    let left = Duration::from_millis(5500).saturating_sub(spent).max(Duration::from_millis(500));
-    Ladder { close_stdin_wait: CLOSE_STDIN_WAIT.min(left), term_wait: stop_timeout.min(left) }
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@ mod build;
 mod fresh;
 mod orchestrator;
 mod plan;
+mod repeated;
 mod report;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -69,6 +71,7 @@ pub(crate) fn run(config: &Config, run: &RunConfig, plan: Plan) -> Result<()> {
         mail: mail.0.clone(),
         reports: Arc::clone(&reports),
         command: plan.shown(),
+        places: plan.places(),
         transport: config.transport,
         since: SystemTime::now(),
     });
@@ -129,12 +132,11 @@ fn watch_files(plan: &Plan, shared: &Arc<Watching>, mail: &Sender<Message>) -> R
     };
     let watcher = Watcher::new(rules);
     say_what_is_watched(&watcher.summary(), plan);
-    let (commands, received) = bounded(LOOKS);
+    let (line, received) = watch::Line::to(&watcher, LOOKS);
     let (sender, events) = bounded(EVENTS);
-    let quiet = watcher.quiet();
     watch::spawn(watcher, sender, received).map_err(|error| Error::io("cannot start a thread to watch files", error))?;
-    let looking = Looking { shared: Arc::clone(shared), watcher: commands.clone(), quiet, orchestrator: mail.clone() };
-    Ok((Some(Watch { commands, events }), Arc::new(looking)))
+    let looking = Looking { shared: Arc::clone(shared), watcher: line.clone(), orchestrator: mail.clone() };
+    Ok((Some(Watch { line, events }), Arc::new(looking)))
 }
 
 fn say_what_is_watched(summary: &watch::Summary, plan: &Plan) {
@@ -176,6 +178,7 @@ struct Front {
     mail: Sender<Message>,
     reports: Arc<Reports>,
     command: String,
+    places: Vec<PathBuf>,
     transport: TransportMode,
     since: SystemTime,
 }
@@ -192,6 +195,7 @@ impl Controlled for Front {
         let hold = self.hold.status();
         Status {
             command: self.command.clone(),
+            places: self.places.clone(),
             transport: self.transport.to_string(),
             since: self.since,
             sessions: hold.sessions,

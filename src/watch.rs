@@ -34,7 +34,7 @@ pub(crate) use glob::check as check_glob;
 pub(crate) use quiet::Quiet;
 pub(crate) use root::{Root, default_root};
 pub(crate) use stamp::Stamp;
-pub(crate) use thread::{Command, Event, Verdict, spawn};
+pub(crate) use thread::{Command, Event, Line, Verdict, spawn};
 
 use hints::Hints;
 use ignore::Patterns;

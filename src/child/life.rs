@@ -1,5 +1,7 @@
 //! From the spawned process to its last event: the threads that read it, the ladder that stops it, the thread that reaps it.
 
+mod ladder;
+
 use std::collections::HashSet;
 use std::io;
 use std::process::{self, ChildStderr, ChildStdout, ExitStatus};
@@ -14,9 +16,10 @@ use nix::unistd::Pid;
 use super::output::{self, Output, Over, Piece, Pieces, Tail};
 use super::reading::Reading;
 use super::stdin::Stdin;
-use super::{ChildEvent, Exit, Ladder, lock, orphans, step};
+use super::{ChildEvent, Exit, lock, orphans, step};
 
 use crate::threads;
+use ladder::Rungs;
 
 /// For threads that copy bytes and log.
 pub(super) const SMALL_STACK: usize = 256 << 10;
@@ -27,6 +30,8 @@ const LARGE_STACK: usize = 2 << 20;
 const DRAIN: Duration = Duration::from_millis(200);
 /// How long the callback may then take for all that was still in the pipes. What comes later is not told.
 const CALLBACKS: Duration = Duration::from_secs(5);
+/// How long after its stdout a process may take to end, before it is said that it runs on.
+const MUTED: Duration = Duration::from_millis(500);
 /// Nobody waits longer on a rung; keeps the arithmetic of instants in range.
 const MAX_RUNG: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -67,12 +72,6 @@ enum Phase {
     /// A zombie: its pid, and its group's id, are still its own.
     Dead,
     Reaped,
-}
-
-#[derive(Clone, Copy)]
-struct Rungs {
-    term_at: Instant,
-    kill_at: Instant,
 }
 
 impl Life {
@@ -139,6 +138,7 @@ impl Life {
         threads::start_small("child-stdout", LARGE_STACK, move || {
             let _open = OpenPipe(&life);
             life.stdout.run(|piece| life.tell_piece(piece));
+            life.mind_muted();
         })?;
         let (life, pipe) = (Arc::clone(self), Output::new(stderr, &self.over));
         threads::start_small("child-stderr", SMALL_STACK, move || {
@@ -204,61 +204,6 @@ impl Life {
         }
     }
 
-    pub(super) fn stop(self: &Arc<Life>, ladder: Ladder) {
-        let term_at = Instant::now() + ladder.close_stdin_wait.min(MAX_RUNG);
-        let mut rungs = Rungs { term_at, kill_at: term_at + ladder.term_wait.min(MAX_RUNG) };
-        let first = {
-            let mut state = lock(&self.state);
-            state.stopped |= state.phase == Phase::Running;
-            if let Some(earlier) = state.rungs {
-                rungs = Rungs { term_at: rungs.term_at.min(earlier.term_at), kill_at: rungs.kill_at.min(earlier.kill_at) };
-            }
-            let first = state.rungs.is_none() && state.phase == Phase::Running;
-            state.rungs = Some(rungs);
-            first
-        };
-        self.changed.notify_all();
-        if first {
-            let life = Arc::clone(self);
-            if let Err(error) = threads::start_small("child-stop", SMALL_STACK, move || life.climb_down()) {
-                log::warn!("killing process {} at once: cannot start a thread to stop it gently: {error}", self.pid);
-                self.kill();
-            }
-        }
-    }
-
-    /// The thread of the ladder. The tree is looked at before each rung: afterwards nobody knows any more who came from whom.
-    fn climb_down(&self) {
-        self.note_descendants();
-        self.stdin.close();
-        if self.ends_before(|rungs| rungs.term_at) {
-            return;
-        }
-        self.note_descendants();
-        self.signal(Signal::SIGTERM);
-        if self.ends_before(|rungs| rungs.kill_at) {
-            return;
-        }
-        self.note_descendants();
-        self.signal(Signal::SIGKILL);
-    }
-
-    /// False when the time has come; a later, shorter ladder may move it.
-    fn ends_before(&self, rung: fn(&Rungs) -> Instant) -> bool {
-        loop {
-            let Some(at) = lock(&self.state).rungs.as_ref().map(rung) else { return true };
-            let ended = self.wait_until(at, |state| {
-                let moved = state.rungs.as_ref().map(rung) != Some(at);
-                (moved || state.phase != Phase::Running).then_some(state.phase != Phase::Running)
-            });
-            match ended {
-                Some(true) => return true,
-                Some(false) => {}
-                None => return false,
-            }
-        }
-    }
-
     fn note_descendants(&self) {
         if self.is_running() {
             let below = orphans::descendants(self.pid);
@@ -284,6 +229,14 @@ impl Life {
         match killpg(Pid::from_raw(self.pid), signal) {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(error) => log::warn!("cannot send {signal} to the process group {}: {error}", self.pid),
+        }
+    }
+
+    /// Nothing more comes from stdout. Nearly always the process has just ended.
+    fn mind_muted(&self) {
+        let has_ended = |state: &State| (state.phase != Phase::Running || state.stopped).then_some(());
+        if self.wait_until(Instant::now() + MUTED, has_ended).is_none() {
+            self.tell(ChildEvent::Muted);
         }
     }
 

@@ -195,6 +195,16 @@ fn a_slow_callback_still_gets_what_was_written_before_the_end() {
 }
 
 #[test]
+fn that_a_child_closes_its_stdout_is_told_when_it_runs_on() {
+    let spawner = spawner();
+    let mut child = Running::start(&spawner, &sh("echo up; exec >&-; cat >/dev/null"));
+    assert_eq!(child.line(), "up");
+    assert!(matches!(child.event(), ChildEvent::Muted));
+    child.child.stop(GENTLE);
+    assert!(child.exit().status.unwrap().success());
+}
+
+#[test]
 fn a_polite_child_is_stopped_by_closing_its_stdin() {
     let mut child = Running::start(&spawner(), &sh("cat; exit 5"));
     child.child.send("last words").unwrap();

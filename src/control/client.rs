@@ -32,30 +32,38 @@ impl Found {
         Path::new(self.status["cwd"].as_str().unwrap_or_default())
     }
 
+    /// How near it is, when one of its directories is `here` or above.
+    fn nearness(&self, here: &Path) -> Option<usize> {
+        let places = self.status["places"].as_array().into_iter().flatten().filter_map(Value::as_str).map(Path::new);
+        places.chain([self.cwd()]).filter(|place| here.starts_with(place)).map(|place| place.components().count()).max()
+    }
+
     fn line(&self) -> String {
         let command = self.status["command"].as_str().unwrap_or_default();
         format!("  --pid {}  {}  {command}", self.pid(), self.cwd().display())
     }
 }
 
-/// The front with this process id; without one, that whose working directory is ours or the nearest above.
+/// The front with this process id; without one, that whose working directory, or its server's, or a watched one, is ours or the nearest above.
 ///
 /// # Errors
 /// There is none, or there are several: a usage error that lists them.
 pub(crate) fn find(pid: Option<u32>) -> Result<Found> {
-    choose(all(&place::candidates()), pid, &place::working_directory())
+    let (fronts, silent) = all(&place::candidates());
+    choose(fronts, &silent, pid, &place::working_directory())
 }
 
-fn choose(fronts: Vec<Found>, pid: Option<u32>, here: &Path) -> Result<Found> {
+fn choose(fronts: Vec<Found>, silent: &[u64], pid: Option<u32>, here: &Path) -> Result<Found> {
     let list = |fronts: &[Found]| fronts.iter().map(Found::line).collect::<Vec<_>>().join("\n");
-    let all = list(&fronts);
+    let mute = silent.iter().map(|pid| format!("  --pid {pid}  does not answer: it is stopped, or very busy"));
+    let all = fronts.iter().map(Found::line).chain(mute).collect::<Vec<_>>().join("\n");
     let is_meant = |front: &Found| match pid {
         Some(pid) => front.pid() == u64::from(pid),
-        None => here.starts_with(front.cwd()),
+        None => front.nearness(here).is_some(),
     };
     let mut meant: Vec<Found> = fronts.into_iter().filter(is_meant).collect();
-    let nearest = meant.iter().map(|front| front.cwd().as_os_str().len()).max();
-    meant.retain(|front| pid.is_some() || Some(front.cwd().as_os_str().len()) == nearest);
+    let nearest = meant.iter().map(|front| front.nearness(here)).max();
+    meant.retain(|front| pid.is_some() || Some(front.nearness(here)) == nearest);
     match meant.len() {
         1 => Ok(meant.swap_remove(0)),
         0 if all.is_empty() => Err(Error::usage("no front is running: start one with `mcp-http-transport run`")),
@@ -70,9 +78,9 @@ fn choose(fronts: Vec<Found>, pid: Option<u32>, here: &Path) -> Result<Found> {
     }
 }
 
-/// Every front of this user that answers. The socket of one that is gone is removed.
-fn all(places: &[PathBuf]) -> Vec<Found> {
-    let mut found = Vec::new();
+/// Every front of this user that answers, and the process ids of those that do not. The socket of one that is gone is removed.
+fn all(places: &[PathBuf]) -> (Vec<Found>, Vec<u64>) {
+    let (mut found, mut silent) = (Vec::new(), Vec::new());
     for place in places.iter().filter(|place| place::check(place).is_ok()) {
         let Ok(entries) = read_dir(place) else { continue };
         let sockets = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|ext| ext == "sock"));
@@ -80,12 +88,17 @@ fn all(places: &[PathBuf]) -> Vec<Found> {
             match ask(&socket, &json!({"do": "status"}), PATIENCE) {
                 Ok(status) => found.push(Found { socket, status }),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => drop(std::fs::remove_file(&socket)),
-                Err(error) => log::debug!("{}: {error}", socket.display()),
+                // It went while we looked.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    log::debug!("{}: {error}", socket.display());
+                    silent.extend(socket.file_stem().and_then(|name| name.to_str()?.parse::<u64>().ok()));
+                }
             }
         }
     }
     found.sort_by_key(Found::pid);
-    found
+    (found, silent)
 }
 
 /// Has a front reload, and waits for the outcome.
@@ -109,7 +122,12 @@ fn ask(socket: &Path, request: &Value, patience: Duration) -> io::Result<Value> 
 
 #[cfg(test)]
 pub(super) fn ask_for_tests(places: &[PathBuf]) -> Vec<Found> {
-    all(places)
+    all(places).0
+}
+
+#[cfg(test)]
+pub(super) fn silent_for_tests(places: &[PathBuf]) -> Vec<u64> {
+    all(places).1
 }
 
 #[cfg(test)]
@@ -124,7 +142,8 @@ mod unit {
     #[test]
     fn the_nearest_front_above_is_meant() {
         let list = [(1, "/a"), (2, "/a/b"), (3, "/a/bc"), (4, "/x"), (5, "/x")];
-        let pid = |pid, here: &str| choose(fronts(&list), pid, Path::new(here)).map(|front| front.pid()).map_err(|error| error.to_string());
+        let pid =
+            |pid, here: &str| choose(fronts(&list), &[], pid, Path::new(here)).map(|front| front.pid()).map_err(|error| error.to_string());
         assert_eq!(pid(None, "/a"), Ok(1));
         assert_eq!(pid(None, "/a/b/c"), Ok(2));
         assert_eq!(pid(None, "/a/bc"), Ok(3));
@@ -133,6 +152,17 @@ mod unit {
         let none = pid(None, "/elsewhere").unwrap_err();
         assert!(none.starts_with("no front is running in /elsewhere or above") && none.lines().count() == 6, "{none}");
         assert!(pid(Some(9), "/a").unwrap_err().starts_with("no front is running with --pid 9"));
-        assert!(choose(Vec::new(), None, Path::new("/")).is_err_and(|error| error.is_usage()));
+        // A desktop client has started both, in the root directory.
+        let both = || {
+            let mut both = fronts(&[(1, "/"), (2, "/")]);
+            (both[0].status["places"], both[1].status["places"]) = (json!(["/home/one"]), json!(["/srv", "/home/two"]));
+            both
+        };
+        let pid_at = |here: &str| choose(both(), &[], None, Path::new(here)).map(|front| front.pid()).map_err(|error| error.to_string());
+        assert_eq!((pid_at("/home/one/src"), pid_at("/home/two")), (Ok(1), Ok(2)));
+        assert!(pid_at("/home").unwrap_err().contains("say which with --pid"));
+        let silent = choose(Vec::new(), &[7], None, Path::new("/a")).map(|front| front.pid()).unwrap_err().to_string();
+        assert!(silent.ends_with("there are:\n  --pid 7  does not answer: it is stopped, or very busy"), "{silent}");
+        assert!(choose(Vec::new(), &[], None, Path::new("/")).is_err_and(|error| error.is_usage()));
     }
 }

@@ -15,6 +15,7 @@ impl Controlled for Canned {
     fn status(&self) -> Status {
         Status {
             command: "python \"a b\"".to_owned(),
+            places: vec!["/a".into()],
             transport: "stdio".to_owned(),
             since: UNIX_EPOCH,
             sessions: 1,
@@ -54,6 +55,7 @@ fn a_front_is_found_asked_and_gone() {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].status["pid"], std::process::id());
     assert_eq!(found[0].status["command"], "python \"a b\"");
+    assert_eq!(found[0].status["places"], json!(["/a"]));
     assert_eq!(found[0].status["live_since"], Value::Null);
     assert_eq!(found[0].status["reloads"][0]["text"], "reloaded in 3 ms");
     assert_eq!(reload(&found[0], Duration::from_secs(2)).unwrap(), Reloaded { live: true, text: "line 1\nline 2".to_owned() });
@@ -103,5 +105,38 @@ fn nonsense_gets_an_answer_or_the_end() {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert_eq!(answer, expected);
+    }
+}
+
+#[test]
+fn many_reloads_may_be_waited_for_and_one_more_is_not_told_that_nobody_is_there() {
+    /// Reloads for as long as the channel is open.
+    struct Slow(crossbeam_channel::Receiver<()>);
+    impl Controlled for Slow {
+        fn reload(&self, timeout: Duration) -> Reloaded {
+            let _ = self.0.recv_timeout(timeout);
+            Canned.reload(timeout)
+        }
+        fn status(&self) -> Status {
+            Canned.status()
+        }
+    }
+    let temp = Temp::new("many");
+    let place = [temp.0.join("place")];
+    let (hold, held) = crossbeam_channel::bounded(0);
+    let controls = Controls::open_in(&place, Arc::new(Slow(held))).unwrap();
+    let waiting: Vec<UnixStream> = (0..AT_ONCE)
+        .map(|_| {
+            let mut stream = UnixStream::connect(&controls.socket).unwrap();
+            stream.write_all(b"{\"do\":\"reload\",\"timeout_ms\":60000}\n").unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(client::silent_for_tests(&place), [u64::from(std::process::id())]);
+    drop(hold);
+    for mut stream in waiting {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("\"live\":true"), "{answer}");
     }
 }

@@ -53,10 +53,11 @@ pub(super) fn swap(hold: &Hold, save: Save) -> Swapped {
     }
 }
 
-/// The most recently active session; when there is none that has a child or wants one, a client of our own.
+/// The most recently active session of those that have a child, or else of those that want one, which --max-children may keep them from having;
+/// when there is none, a client of our own.
 fn choose(hold: &Hold) -> Arc<Group> {
     let groups = hold.groups();
-    let newest = groups.into_iter().filter(is_in_use).max_by_key(|group| group.with(|core, _| core.last()));
+    let newest = groups.into_iter().filter(is_in_use).max_by_key(|group| group.with(|core, _| (core.current.is_some(), core.last())));
     if let Some(newest) = newest {
         return newest;
     }

@@ -4,7 +4,7 @@
 //! Everything that happens is a method that takes what happened and the time; what is to be done about it is collected as [`Act`]s, which the
 //! [`group`](super::group) carries out when it has let go of the lock. The methods stand in the rooms of their subject:
 //!
-//! 1. `from_client`: a message of a client's. 2. `held`: the calls that wait. 3. `generations`: start, ready, drain, stop, crash.
+//! 1. `from_client`: a message of a client's. 2. `held`: the calls that wait. 3. `generations`: start, ready, drain; `endings`: stop, crash.
 //! 4. `handshake`: `initialize`, the client's own and replayed. 5. `from_child`: a message of a child's. 6. `lists`, `note`, `dev`: what is added.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -49,6 +49,8 @@ pub(super) struct Core {
     pub not_live: Option<NotLive>,
     /// The child died and is to be there again, call or not.
     pub revive: bool,
+    /// Since when too many generations have calls.
+    pub crowded_since: Option<Instant>,
     /// Starts that failed in a row, and when the next may be tried.
     pub failures: u32,
     pub retry_at: Option<Instant>,
@@ -96,6 +98,7 @@ impl Core {
             live: 0,
             not_live: None,
             revive: false,
+            crowded_since: None,
             failures: 0,
             retry_at: None,
             last_failure: None,

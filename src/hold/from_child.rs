@@ -153,6 +153,8 @@ impl Core {
         if kid.busy == 0 && matches!(kid.phase, Phase::Draining { .. }) {
             self.stop(call.kid, "reloaded", now);
             self.settle(now);
+        } else if self.crowded_since.is_some() {
+            self.settle(now);
         }
         self.mind_quiet();
     }

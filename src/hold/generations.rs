@@ -1,24 +1,19 @@
-//! The generations of a child: ordered, starting, ready, draining, stopping; and what a crash or a failed start does to calls.
+//! The generations of a child: ordered, starting, ready, draining; and what a failed start does to calls.
 //!
 //! 1. [`settle`](Core::settle) orders a start when the child lacks a save that it should have, or when there is none and somebody waits.
 //! 2. [`spawned`](Core::spawned), then `initialize` answered: [`ready`](Core::ready), or [`start_failed`](Core::start_failed).
 //! 3. The new one is current, the old one [`drain`](Core::drain)s: it finishes its calls, or runs out of time.
-//! 4. [`stop`](Core::stop), and [`exited`](Core::exited), which may also come by itself at any time.
+//! 4. [`stop`](Core::stop), and what else ends a child, are in `endings`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::core::Core;
-use super::parts::{Act, Families, Kid, Own, Phase, Report, Wait, lost, unavailable};
+use super::parts::{Act, Families, Kid, Own, Phase, Report};
 use super::process::{Permit, Process};
-use crate::child::Exit;
-use crate::message::Message;
-use crate::rpc_error::RpcError;
 
-/// How long a third generation waits for the first to finish its calls.
+/// How long a third generation with calls waits for the first to finish its own.
 const THIRD_WAITS: Duration = Duration::from_secs(2);
-/// After so long a child has proved itself, and a crash is a first one.
-const GOOD_SERVICE: Duration = Duration::from_secs(10);
 /// Between starts that fail: doubled from the first to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
@@ -44,6 +39,7 @@ impl Core {
     /// Orders a start if there is reason and room for one. At most one is under way, and it is never aborted: it finishes, then the next begins.
     pub(super) fn settle(&mut self, now: Instant) {
         self.mind_unasked(now);
+        self.crowded_since = self.is_crowded().then(|| self.crowded_since.unwrap_or(now));
         if self.is_closed || self.coming.is_some() {
             return;
         }
@@ -63,9 +59,8 @@ impl Core {
         if self.stop_first && !self.kids.is_empty() {
             return;
         }
-        let draining = self.kids.iter().find(|kid| matches!(kid.phase, Phase::Draining { .. })).map(|kid| kid.number);
-        if let Some(draining) = draining.filter(|_| self.current.is_some()) {
-            return self.hurry(draining, now);
+        if self.current.is_some() && self.crowded_since.is_some() {
+            return;
         }
         let number = self.number();
         self.kids.push(Kid {
@@ -131,9 +126,6 @@ impl Core {
         (self.coming, self.unasked) = (None, None);
         let save = self.kid(number).map_or(self.wanted, |kid| kid.save);
         self.stop(number, "unavailable", now);
-        // While an old one serves, the line that says so has the reason.
-        let level = if self.current.is_some() { log::Level::Debug } else { log::Level::Error };
-        log::log!(level, "the server did not start: {why}");
         if self.current.is_some() && !self.stop_first && says_address_in_use(&output) {
             log::warn!("the address is in use, by its predecessor: from now on the old server is stopped before the new one starts");
             self.stop_first = true;
@@ -153,7 +145,7 @@ impl Core {
         self.pump(now);
     }
 
-    fn back_off(&mut self, now: Instant) {
+    pub(super) fn back_off(&mut self, now: Instant) {
         let delay = BACKOFF.0.saturating_mul(1 << self.failures.min(10)).min(BACKOFF.1);
         self.failures += 1;
         self.retry_at = Some(now + delay);
@@ -190,25 +182,32 @@ impl Core {
         }
     }
 
-    /// Another generation waits for this one.
-    fn hurry(&mut self, number: u64, now: Instant) {
-        let Some(kid) = self.kid_mut(number) else { return };
-        if let Phase::Draining { left, since } = kid.phase {
-            let left = left.saturating_sub(since.map_or(Duration::ZERO, |since| now - since));
-            // Waiting for the client does not count against a call, but it does not hold up a reload for ever.
-            kid.phase = Phase::Draining { left: left.min(THIRD_WAITS), since: Some(now) };
+    /// Whether too many generations have calls: two that drain, or one and the current one when another is to come.
+    fn is_crowded(&self) -> bool {
+        let drain = self.kids.iter().filter(|kid| matches!(kid.phase, Phase::Draining { .. })).count();
+        let is_next_due = |kid: &&Kid| self.coming.is_none() && kid.save < self.wanted && self.gave_up < self.wanted;
+        drain > 1 || (drain == 1 && self.current().filter(is_next_due).is_some_and(|kid| kid.busy > 0))
+    }
+
+    /// The oldest generation had its time while others waited.
+    fn mind_crowd(&mut self, now: Instant) {
+        if self.crowded_since.is_none_or(|since| now < since + THIRD_WAITS) {
+            return;
+        }
+        self.crowded_since = None;
+        let oldest = self.kids.iter().find(|kid| matches!(kid.phase, Phase::Draining { .. })).map(|kid| kid.number);
+        if let Some(oldest) = oldest {
+            log::warn!("calls at the oldest of three versions are lost: the newest has waited for them for {THIRD_WAITS:?}");
+            self.stop(oldest, "reloaded", now);
         }
     }
 
     /// A child asked the client, or got its answer: the time it has left stands still, or runs again.
     pub(super) fn ask_begun(&mut self, number: u64, now: Instant) {
-        let hurried = self.wanted_is_waiting();
         let Some(kid) = self.kid_mut(number) else { return };
         kid.asking += 1;
         if let Phase::Draining { left, since: Some(since) } = kid.phase {
-            if !hurried {
-                kid.phase = Phase::Draining { left: left.saturating_sub(now - since), since: None };
-            }
+            kid.phase = Phase::Draining { left: left.saturating_sub(now - since), since: None };
         }
     }
 
@@ -220,101 +219,6 @@ impl Core {
                 kid.phase = Phase::Draining { left, since: Some(now) };
             }
         }
-    }
-
-    fn wanted_is_waiting(&self) -> bool {
-        self.current().is_some_and(|kid| kid.save < self.wanted && self.gave_up < self.wanted) && self.coming.is_none()
-    }
-
-    /// Ends a child: its calls are lost, its questions taken back, its process goes down the ladder.
-    pub(super) fn stop(&mut self, number: u64, reason: &'static str, now: Instant) {
-        let error = match reason {
-            "unavailable" => unavailable("the server did not start"),
-            _ if self.is_closed => unavailable("the server is being stopped"),
-            _ => lost(reason, "the server was reloaded before it answered"),
-        };
-        let Some(kid) = self.kid_mut(number) else { return };
-        (kid.phase, kid.permit) = (Phase::Stopping, None);
-        let process = kid.process.clone();
-        self.let_go(number, &error, now);
-        match process {
-            Some(process) => self.acts.push(Act::Stop(process)),
-            // It was never started, or is being started: then `spawned` finds it gone and drops the process.
-            None => self.kids.retain(|kid| kid.number != number),
-        }
-    }
-
-    /// Ends whatever is between a child and the clients.
-    fn let_go(&mut self, number: u64, error: &RpcError, now: Instant) {
-        let is_its = |wait: &Wait| match wait {
-            Wait::Call(call) => call.kid == number,
-            Wait::Own { kid, .. } => *kid == number,
-        };
-        let ids: Vec<u64> = self.waits.iter().filter(|(_, wait)| is_its(wait)).map(|(id, _)| *id).collect();
-        for id in ids {
-            match self.waits.remove(&id) {
-                Some(Wait::Call(call)) => {
-                    self.offer(&call.outlet, Message::error(Some(&call.id), error));
-                    self.ended(&call, now);
-                }
-                Some(Wait::Own { own: Own::Status { id, outlet }, .. }) => self.offer(&outlet, Message::error(Some(&id), error)),
-                Some(Wait::Own { .. }) | None => {}
-            }
-        }
-        let asks: Vec<u64> = self.asks.iter().filter(|(_, ask)| ask.kid == number).map(|(id, _)| *id).collect();
-        for id in asks {
-            self.asks.remove(&id);
-            let params = format!("{{\"requestId\":{id},\"reason\":\"the server was reloaded\"}}");
-            self.tell_all(&Message::notification("notifications/cancelled", Some(&params)));
-        }
-        self.tasks.retain(|_, maker| *maker != number);
-        if self.current == Some(number) {
-            self.current = None;
-        }
-        if self.survey.as_ref().is_some_and(|survey| survey.kid == number) {
-            self.survey = None;
-        }
-    }
-
-    /// The process has ended, by itself or by us.
-    pub(super) fn exited(&mut self, number: u64, exit: &Exit, now: Instant) {
-        let Some(kid) = self.kid(number) else { return };
-        let (phase, ready_at) = (kid.phase, kid.ready_at);
-        let process_of = |core: &mut Core| core.kids.retain(|kid| kid.number != number);
-        match phase {
-            Phase::Ordered | Phase::Starting(_) => {
-                let is_text_busy = exit.exec_error().is_some_and(|error| error.kind() == std::io::ErrorKind::ExecutableFileBusy);
-                // There is nothing left to be stopped.
-                if let Some(kid) = self.kid_mut(number) {
-                    kid.process = None;
-                }
-                self.start_failed(number, format!("it ended before it was ready: {exit}"), exit.stderr_tail.clone(), is_text_busy, now);
-                process_of(self);
-            }
-            Phase::Stopping => process_of(self),
-            Phase::Ready | Phase::Draining { .. } => {
-                log::error!("the server has ended by itself: {exit}");
-                if let Some(kid) = self.kid_mut(number) {
-                    kid.phase = Phase::Stopping;
-                }
-                self.let_go(number, &lost("crashed", format_args!("the server crashed: {exit}")), now);
-                process_of(self);
-                if phase == Phase::Ready {
-                    self.last_failure = Some((format!("it crashed: {exit}"), exit.stderr_tail.clone()));
-                    self.revive = true;
-                    if ready_at.is_some_and(|at| now - at >= GOOD_SERVICE) {
-                        self.failures = 0;
-                    }
-                    match self.failures {
-                        0 => self.failures = 1,
-                        _ => self.back_off(now),
-                    }
-                }
-            }
-        }
-        self.settle(now);
-        self.pump(now);
-        self.mind_over();
     }
 
     /// Stops a child that nobody needs at the moment; it comes back with the next message. False when it is needed.
@@ -357,6 +261,7 @@ impl Core {
                 _ => {}
             }
         }
+        self.mind_crowd(now);
         // What was stopped may have been in somebody's way.
         if self.retry_at.is_some_and(|at| now >= at) {
             self.retry_at = None;
@@ -383,7 +288,8 @@ impl Core {
             Phase::Draining { left, since: Some(since) } => Some(since + left),
             _ => None,
         });
-        of_kids.chain(self.retry_at).chain(self.park_at).min()
+        let of_crowd = self.crowded_since.map(|since| since + THIRD_WAITS);
+        of_kids.chain(of_crowd).chain(self.retry_at).chain(self.park_at).min()
     }
 }
 

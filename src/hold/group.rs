@@ -15,6 +15,13 @@ use crate::version::Version;
 /// From closing a server's stdin to SIGTERM.
 pub(super) const CLOSE_STDIN_WAIT: Duration = Duration::from_secs(1);
 
+/// How servers are stopped in the end, when their calls have had `spent`: with the default grace period all of it takes less than eight seconds, even
+/// when clients have to be waited for as well.
+pub(super) fn last_ladder(stop_timeout: Duration, spent: Duration) -> Ladder {
+    let left = Duration::from_millis(5500).saturating_sub(spent).max(Duration::from_millis(500));
+    Ladder { close_stdin_wait: CLOSE_STDIN_WAIT.min(left), term_wait: stop_timeout.min(left) }
+}
+
 pub(super) struct Group {
     pub id: u64,
     /// Its client does not exist: it is there to find out whether the code starts.
@@ -61,6 +68,7 @@ impl Group {
                 });
             }),
             ChildEvent::Exited(exit) => self.with(|core, now| core.exited(number, &exit, now)),
+            ChildEvent::Muted => self.with(|core, now| core.muted(number, now)),
             ChildEvent::Oversized(size) => self.with(|core, now| core.oversized(number, size, now)),
             ChildEvent::Stderr(_) => {}
         }

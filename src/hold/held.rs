@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::handshake;
+use super::note::end_of;
 use super::parts::{Held, unavailable};
 use super::stateless::{PROBE, not_spoken};
 use crate::message::Message;
@@ -71,8 +72,9 @@ impl Core {
                 self.offer(&held.outlet, Message::error(Some(held.message.id()), &not_spoken()));
             } else if is_late {
                 let Some(held) = self.held.pop_front() else { return };
-                let why = self.last_failure.as_ref().map_or("it is still starting", |(why, _)| why.as_str());
-                let error = unavailable(format_args!("no server could be started in time: {why}"));
+                let (why, output) = self.why_none();
+                let text = format!("no server could be started in time: {why}\n{}", end_of(output));
+                let error = unavailable(text.trim_end());
                 self.offer(&held.outlet, Message::error(Some(held.message.id()), &error));
             } else {
                 break;
@@ -97,14 +99,19 @@ impl Core {
         self.patience().map(|patience| first.since + patience)
     }
 
-    /// The front answers `initialize` without a child: the client stays, and sees why there is nothing to see.
-    fn answer_blindly(&mut self, held: Held) {
+    /// Why there is no child, and the end of what it, or the build, said.
+    fn why_none(&self) -> (&str, &str) {
         let unbuilt = self.not_live.as_ref().and_then(|not_live| not_live.output.as_deref());
-        let (why, output) = match (&self.last_failure, unbuilt) {
-            (Some((why, output)), _) => (why.as_str(), output.as_str()),
+        match (&self.last_failure, unbuilt) {
+            (Some((why, output)), _) => (why, output),
             (None, Some(output)) => ("what was saved last does not build", output),
             (None, None) => ("it is still starting", ""),
-        };
+        }
+    }
+
+    /// The front answers `initialize` without a child: the client stays, and sees why there is nothing to see.
+    fn answer_blindly(&mut self, held: Held) {
+        let (why, output) = self.why_none();
         let (version, result) = handshake::without_child(&held.message, why, output);
         if let Some(seat) = self.seats.get_mut(&held.seat) {
             (seat.version, seat.is_blind) = (Some(version), true);

@@ -85,7 +85,9 @@ impl Wire {
             ChildEvent::Exited(exit) => {
                 let mut early = self.exit.lock().unwrap_or_else(PoisonError::into_inner);
                 if self.target.get().is_none() {
-                    log::warn!("a server that no client uses yet has ended: {exit}");
+                    if !exit.stopped {
+                        log::warn!("a server that no client uses yet has ended: {exit}");
+                    }
                     *early = Some(exit);
                     return;
                 }

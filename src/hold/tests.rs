@@ -1,5 +1,6 @@
 //! The hold before clients in memory: with a child that is played (`stage`), step by step, and with real ones (`kit`).
 
+mod endings;
 mod faults;
 mod generations;
 mod kit;

@@ -27,7 +27,7 @@ impl Build {
                 log::debug!("build: {text}");
                 keep(&mut output.lock().unwrap_or_else(PoisonError::into_inner), &text);
             }
-            ChildEvent::Oversized(_) => {}
+            ChildEvent::Oversized(_) | ChildEvent::Muted => {}
             ChildEvent::Exited(exit) => {
                 let Some(on_end) = on_end.take() else { return };
                 let output = std::mem::take(&mut *output.lock().unwrap_or_else(PoisonError::into_inner));

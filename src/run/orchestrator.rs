@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, select};
 
 use super::build::Build;
 use super::fresh::Watching;
 use super::plan::Plan;
+use super::repeated::Repeated;
 use super::report::{Report, Reports};
 use super::{Message, Reloaded};
 use crate::connection::wait_for_nobody;
@@ -26,7 +27,7 @@ const MAIL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The ways to the watcher's thread and from it.
 pub(super) struct Watch {
-    pub(super) commands: Sender<watch::Command>,
+    pub(super) line: watch::Line,
     pub(super) events: Receiver<watch::Event>,
 }
 
@@ -58,6 +59,7 @@ struct Work {
     tried: Option<u64>,
     /// Batches of changes received from the watcher.
     received: u64,
+    repeated: Repeated,
     /// Who waits for a reload, by name.
     waiting: Vec<(u64, Sender<Reloaded>)>,
     last_name: u64,
@@ -78,6 +80,7 @@ impl Orchestrator {
             cycle: (0, now),
             tried: None,
             received: 0,
+            repeated: Repeated::default(),
             waiting: Vec::new(),
             last_name: 0,
         };
@@ -154,6 +157,14 @@ impl Work {
                 for change in &changes {
                     log::debug!("{:?}: {}", change.kind, change.path.display());
                 }
+                let named = &self.its.plan.reload.named;
+                let repeated = self.repeated.changed(changes.iter().map(|change| change.path.as_path()));
+                if let Some(file) = repeated.filter(|file| !named.contains(*file)) {
+                    log::warn!(
+                        "{} alone has changed again and again, and each time the server is reloaded: if it writes that itself, use --ignore",
+                        file.display()
+                    );
+                }
                 let paths = changes.into_iter().map(|change| change.path);
                 let (edited, changed) = paths.partition(|path| self.its.shared.can_be_a_reaction(path));
                 inputs.extend([Input::Changed(changed), Input::Edited(edited)]);
@@ -216,19 +227,17 @@ impl Work {
     fn look(&mut self, inputs: &mut VecDeque<Input>) {
         self.look = self.its.shared.next_look();
         let mut pending = false;
-        if let Some(Watch { commands, events }) = &self.its.watch {
-            let (reply, answer) = bounded(1);
+        if let Some(Watch { line, events }) = &self.its.watch {
             let events = events.clone();
-            let asked = commands.send_timeout(watch::Command::LookNow(reply), LOOK_PATIENCE).is_ok();
-            match asked.then(|| answer.recv_timeout(LOOK_PATIENCE)) {
-                Some(Ok(found)) => {
+            match line.look(LOOK_PATIENCE) {
+                Some(found) => {
                     pending = found.pending;
                     while self.received < found.batches {
                         let Ok(event) = events.recv_timeout(LOOK_PATIENCE) else { break };
                         self.take(event, inputs);
                     }
                 }
-                _ => log::warn!("the watcher does not answer: is a watched drive not there?"),
+                None => log::warn!("the watcher does not answer: is a watched drive not there?"),
             }
         }
         inputs.push_back(Input::Looked { pending });
@@ -298,7 +307,7 @@ impl Work {
             log::warn!("{} is written by {what} of the server: it is output, and not watched any more", file.display());
             if let Some(watch) = &self.its.watch {
                 // When the watcher is stuck the machine passes over it all the same.
-                let _ = watch.commands.send_timeout(watch::Command::IgnoreOutput(file), LOOK_PATIENCE);
+                let _ = watch.line.tell(watch::Command::IgnoreOutput(file), LOOK_PATIENCE);
             }
         }
     }

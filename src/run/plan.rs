@@ -130,6 +130,12 @@ impl Plan {
         Ok(())
     }
 
+    /// Where somebody is who means this front: the server's directory, and the watched ones.
+    pub(super) fn places(&self) -> Vec<PathBuf> {
+        let roots = self.watch.iter().flat_map(|rules| &rules.roots);
+        roots.chain([&self.command.cwd]).filter_map(|place| place.canonicalize().ok()).filter(|place| place.is_dir()).collect()
+    }
+
     /// COMMAND as it was given, for people.
     pub(super) fn shown(&self) -> String {
         let words = std::iter::once(&self.command.program).chain(&self.command.args);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::kit::{front, front_with, until, value};
+use super::kit::{changes, front, front_with, until, value};
 use crate::connection::Back;
 use crate::version::Version;
 
@@ -110,6 +110,24 @@ fn at_the_bound_the_oldest_idle_child_is_parked_else_the_flag_is_named() {
     super::kit::touch(&gate);
     assert_eq!((one.result(busy), three.result(also)), ("v1".to_owned(), "v1".to_owned()));
     assert_eq!(two.version(), "v1", "now there is one to be parked");
+}
+
+#[test]
+fn a_session_that_can_have_no_child_does_not_stand_for_all() {
+    let front = front_with(json!({"name": "v1"}), |settings| settings.max_children = 1);
+    let busy = front.session();
+    let gate = front.dir.join("gate");
+    let call = busy.start("until", json!({"path": gate}));
+    let waiting = front.session();
+    let refused = value(&waiting.answer(waiting.start("version", json!({}))));
+    assert_eq!(refused["error"]["data"]["reason"], "unavailable");
+    // It has been told that there is none, and is to hear when there is one.
+    let newest = front.hold.groups().into_iter().max_by_key(|group| group.with(|core, _| core.last())).unwrap();
+    newest.with(|core, _| core.seats.values_mut().for_each(|seat| seat.is_blind = true));
+    changes(front.reload(json!({"name": "v2"})));
+    assert_eq!(busy.version(), "v2");
+    super::kit::touch(&gate);
+    busy.result(call);
 }
 
 #[test]

@@ -23,12 +23,14 @@ fn long(method: &str) -> Message {
 /// Answers that find no room are not left out in silence: the session ends, and the log and whoever serves are told.
 #[test]
 fn a_client_that_does_not_read_for_long_loses_its_session() {
-    let (_unread, lines, ended) = lines(4, Duration::from_millis(50));
+    let (mut client, lines, ended) = lines(4, Duration::from_millis(50));
     while lines.send(long("notifications/message")).is_ok() {}
-    assert!(matches!(ended.try_recv(), Ok(End::Broken(error)) if error.kind() == io::ErrorKind::TimedOut));
+    assert!(matches!(ended.try_recv(), Ok(End::Deaf(error)) if error.kind() == io::ErrorKind::TimedOut));
     // Nobody waits a second time, and it is said once.
     assert!(lines.offer(long("notifications/message")).is_err());
     assert!(ended.try_recv().is_err());
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    assert!(client.read_to_end(&mut Vec::new()).is_ok(), "and who reads again sees the end");
 }
 
 /// Many wait for a client that is slow, and some of them for longer than a write may take: none is left out.
@@ -89,7 +91,7 @@ fn a_thread_that_waits_for_nobody_puts_aside_what_finds_no_room() {
         });
         flood.join().unwrap();
     });
-    assert!(matches!(ended.try_recv(), Ok(End::Broken(error)) if error.kind() == io::ErrorKind::TimedOut));
+    assert!(matches!(ended.try_recv(), Ok(End::Deaf(error)) if error.kind() == io::ErrorKind::TimedOut));
 }
 
 /// Lines that are written past the queue and lines that go through it do not overtake each other.
@@ -132,5 +134,67 @@ fn short_lines_to_a_client_that_does_not_read_end_its_session_too() {
     let (_unread, lines, ended) = lines(4, Duration::from_millis(50));
     let sender = Arc::clone(&lines);
     spawn("sender", move || while sender.send(Message::notification("notifications/message", None)).is_ok() {}).unwrap();
-    assert!(matches!(ended.recv_timeout(Duration::from_secs(20)), Ok(End::Broken(error)) if error.kind() == io::ErrorKind::TimedOut));
+    assert!(matches!(ended.recv_timeout(Duration::from_secs(20)), Ok(End::Deaf(error)) if error.kind() == io::ErrorKind::TimedOut));
+}
+
+/// A back with a mistake of ours in it: where a message is taken, or in the call itself.
+struct Mistaken {
+    is_in_call: bool,
+}
+
+impl Back for Mistaken {
+    fn open(&self, _: Client) -> std::result::Result<Arc<dyn Link>, RpcError> {
+        Ok(Arc::new(Mistaken { is_in_call: self.is_in_call }))
+    }
+
+    fn drain(&self, _: Duration) {}
+}
+
+impl Link for Mistaken {
+    fn deliver(&self, _: Message, _: &Arc<dyn Outlet>) -> Option<Job> {
+        assert!(self.is_in_call, "a mistake where a message is taken");
+        Some(Box::new(|| panic!("a mistake in a call")))
+    }
+
+    fn version(&self) -> Option<crate::version::Version> {
+        None
+    }
+
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    fn close(&self) {}
+}
+
+/// Nobody would read stdin any more, and nobody would know.
+#[test]
+fn a_mistake_of_ours_in_the_thread_that_reads_ends_the_session() {
+    for is_in_call in [false, true] {
+        for begin in [Begin::AtOnce, Begin::WithMessage] {
+            let (_client, lines, ended) = lines(4, Duration::from_secs(30));
+            let (mut said, input) = UnixStream::pair().unwrap();
+            let limits = Limits::default();
+            let reader = Box::new(Reader {
+                input: BufReader::new(File::from(OwnedFd::from(input))),
+                outlet: Arc::clone(&lines) as Arc<dyn Outlet>,
+                end: lines.ending().clone(),
+                lines,
+                back: Arc::new(Mistaken { is_in_call }),
+                link: Arc::default(),
+                workers: Workers::of(&limits),
+                relay: None,
+                pace: Pace::default(),
+                limit: limits.max_line,
+                begin,
+                was_told: false,
+                has_ended: false,
+            });
+            spawn("stdin", move || reader.read()).unwrap();
+            io::Write::write_all(&mut said, b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\"}\n").unwrap();
+            // Where another thread has taken over meanwhile, that one sees the end of stdin.
+            drop(said);
+            assert!(ended.recv_timeout(Duration::from_secs(20)).is_ok(), "{is_in_call}");
+        }
+    }
 }

@@ -45,6 +45,41 @@ fn what_is_watched_is_said_and_loudly_when_it_is_nothing() {
     );
 }
 
+/// One that no client uses yet, which is what whoever tries it first sees.
+#[test]
+fn a_healthy_front_says_what_it_watches_where_it_listens_and_each_reload() {
+    let bench = Bench::new();
+    let trace = bench.path("trace.tmp");
+    bench.edit("one", &["add"], json!({"trace": trace}));
+    let mut program = bench.serve(&[]);
+    assert!(program.stderr("").contains("INFO  watching ") && program.stderr("").contains("INFO  listening on http://127.0.0.1:"));
+    // What reads its configuration reads it before the next edit.
+    let has_started = |name: &str, times: usize| {
+        let start = format!("{name} start");
+        crate::support::eventually("it is there", || {
+            std::fs::read_to_string(&trace).is_ok_and(|text| text.matches(&start).count() == times)
+        });
+    };
+    has_started("one", 1);
+    for name in ["two", "three"] {
+        bench.edit(name, &["add"], json!({"trace": trace}));
+        let said = plain([program.stderr("")], &bench).remove(0);
+        assert!(said.starts_with("INFO  reloaded in ") && said.ends_with(" ms"), "{said}");
+        // The one that was tried, and the one that waits for the first client.
+        has_started(name, 2);
+    }
+    bench.write("server.json", "{");
+    program.stderr("json.decoder.JSONDecodeError");
+    let said = plain([program.stderr("")], &bench).remove(0);
+    assert_eq!(said, "WARN  the new server did not start: it ended before it was ready: exit status: 1; the old version keeps serving");
+    bench.edit("four", &["add"], json!({"trace": trace}));
+    program.stderr("reloaded in ");
+    has_started("four", 2);
+    program.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(program.wait().success());
+    assert_eq!(plain(program.rest_of_stderr(), &bench), [super::ENDING]);
+}
+
 #[test]
 fn what_is_to_come_is_waited_for() {
     let bench = Bench::new();
@@ -72,7 +107,8 @@ fn a_server_that_does_not_start_is_explained_to_person_and_model() {
                         files change; its tools appear then.\nthere is no module called mcp";
     assert_eq!(program.answer("1")["result"]["instructions"], instructions);
     program.request("2", "tools/call", r#"{"name":"x"}"#);
-    let message = "Internal error: no server could be started in time: it ended before it was ready: exit status: 1";
+    let message = "Internal error: no server could be started in time: it ended before it was ready: exit status: 1\n\
+                   there is no module called mcp";
     assert_eq!(program.answer("2")["error"], json!({"code": -32603, "message": message, "data": {"reason": "unavailable"}}));
 }
 

@@ -116,7 +116,11 @@ impl EventStream {
     pub fn finish(&self) {
         let mut load = self.lock();
         load.is_finished = true;
+        let somebody_waits = load.senders_wait > 0;
         self.wake_writer(load);
+        if somebody_waits {
+            self.has_room.notify_all();
+        }
     }
 
     /// The stream ends now, also when its writer is stuck.
@@ -183,7 +187,10 @@ impl EventStream {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 drop(load);
-                log::warn!("a client did not read for {:?}: its stream is dropped", self.bounds.write_deadline);
+                log::warn!(
+                    "a client reads too slowly: for {:?} there was no room for a message, its stream is dropped",
+                    self.bounds.write_deadline
+                );
                 self.cut();
                 return Err(Gone);
             }

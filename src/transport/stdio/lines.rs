@@ -262,16 +262,20 @@ impl Outlet for Lines {
         self.put(message, self.patience)
     }
 
-    /// There is one client, and it stopped reading: what a later message replaces is left out. Anything else is an answer, and its reader may wait, as
-    /// nobody else depends on it; but for threads that work for others as well.
+    /// There is one client, and it stopped reading: progress is left out, as more will come; a `list_changed` is put aside, unless the same waits there
+    /// already. Anything else is an answer, and its reader may wait, as nobody else depends on it; but for threads that work for others as well.
     fn offer(&self, message: Message) -> std::result::Result<(), Gone> {
-        let may_be_lost = message.kind() == Kind::Notification && {
+        if message.kind() == Kind::Notification {
             let method = message.method();
-            method == "notifications/progress" || method.ends_with("/list_changed")
-        };
-        if may_be_lost {
-            drop(self.put(message, Duration::ZERO));
-            return Ok(());
+            if method == "notifications/progress" {
+                drop(method);
+                drop(self.put(message, Duration::ZERO));
+                return Ok(());
+            }
+            if method.ends_with("/list_changed") {
+                drop(method);
+                return if self.lock().aside.contains(&message) { Ok(()) } else { self.put_aside(message) };
+            }
         }
         if waits_for_nobody() { self.put_aside(message) } else { self.put(message, self.patience) }
     }

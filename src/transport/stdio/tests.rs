@@ -64,6 +64,28 @@ fn what_may_be_left_out_ends_no_session() {
     assert!(ended.try_recv().is_err());
 }
 
+/// A client that never heard of a change would go on with the old list.
+#[test]
+fn a_list_that_changed_while_the_client_did_not_read_is_told_once() {
+    let (client, lines, ended) = lines(1, Duration::from_secs(3600));
+    lines.send(long("notifications/message")).unwrap();
+    let methods = ["notifications/tools/list_changed", "notifications/prompts/list_changed"];
+    for method in methods.iter().cycle().take(20) {
+        lines.offer(Message::notification(method, None)).unwrap();
+    }
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut client = io::BufReader::new(client);
+    for wanted in [&["notifications/message"][..], &methods, &["last"]].concat() {
+        if wanted == methods[1] {
+            lines.send(Message::notification("last", None)).unwrap();
+        }
+        let mut line = String::new();
+        io::BufRead::read_line(&mut client, &mut line).unwrap();
+        assert_eq!(Message::parse(line).unwrap().method(), wanted);
+    }
+    assert!(ended.try_recv().is_err());
+}
+
 /// What comes from a thread that others depend on is put aside, and written in its order once the client reads, up to the end of a flush.
 #[test]
 fn a_thread_that_waits_for_nobody_puts_aside_what_finds_no_room() {

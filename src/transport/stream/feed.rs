@@ -278,6 +278,31 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_for_room_in_a_stream_that_is_finished() {
+        let bounds = Bounds { messages: 2, write_deadline: Duration::from_secs(3600), ..BOUNDS };
+        let (stream, feed) = stream(bounds, Duration::from_secs(10));
+        stream.send(note(1)).unwrap();
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(|| stream.send(note(2)));
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while stream.lock().senders_wait == 0 {
+                assert!(Instant::now() < deadline, "there is room");
+                std::thread::yield_now();
+            }
+            stream.finish();
+            while !sender.is_finished() {
+                if Instant::now() > deadline {
+                    stream.cut();
+                    panic!("it waits for room that it may not take");
+                }
+                std::thread::yield_now();
+            }
+            assert!(sender.join().unwrap().is_err());
+        });
+        assert!(matches!(feed.next(), Next::Text(_)) && matches!(feed.next(), Next::End));
+    }
+
+    #[test]
     fn what_is_queued_ends_with_its_writer() {
         let (stream, feed) = stream(BOUNDS, Duration::from_secs(10));
         stream.send(note(1)).unwrap();

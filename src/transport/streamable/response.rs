@@ -78,6 +78,15 @@ impl Response {
         Arc::new(Response { era, bounds, keep_alive, headers, state: Mutex::default(), changed: Condvar::new() })
     }
 
+    /// For one stateless request, the id of which is 1.
+    #[cfg(test)]
+    pub(crate) fn stateless(link: Arc<dyn Link>) -> Arc<Response> {
+        let bounds = Bounds { messages: 1, bytes: 1, write_deadline: Duration::ZERO };
+        let response = Response::new(Era::Modern { link }, bounds, Duration::from_secs(3600), Vec::new());
+        response.expect(std::iter::once("1".into()), false);
+        response
+    }
+
     /// The first answer decides whether the session begins; if it does not, `give_up` runs, and the client is not told the session's id.
     pub(super) fn begins_session(&self, give_up: impl FnOnce() + Send + 'static) {
         self.lock().at_failure = Some(Box::new(give_up));

@@ -53,12 +53,14 @@ const HOT_READS: usize = 256;
 
 const HOT_PAUSE: Duration = Duration::from_millis(10);
 const FULL_PAUSE: Duration = Duration::from_millis(20);
+const COVERED_PAUSE: Duration = Duration::from_millis(500);
 /// A look that takes longer because a network drive answers slowly costs no CPU: no reason to become blind.
 const HOT_PAUSE_LIMIT: Duration = Duration::from_secs(1);
 const FULL_PAUSE_LIMIT: Duration = Duration::from_secs(10);
-/// At most 0.5 % of a core for hot looks, 1.5 % for full ones; waking up costs a little besides.
+/// At most 0.5 % of a core for hot looks, 1.5 % for full ones; waking up costs a little besides. Where the kernel tells all, 0.2 % are for full ones.
 const HOT_SHARE: u32 = 199;
 const FULL_SHARE: u32 = 66;
+const COVERED_SHARE: u32 = 499;
 /// A tree whose full look is quicker than this is looked at as a whole when a request asks.
 const QUICK: Duration = Duration::from_millis(1);
 /// So is one with so few files, whatever the last look took on a busy machine: their first edit must not be missed.
@@ -156,6 +158,8 @@ pub(crate) struct Watcher {
     is_behind: bool,
     /// Nothing that counts is written without a hint.
     is_covered: bool,
+    /// Except for what is only named, and can be written to by another name.
+    has_doubles: bool,
     quiet: Arc<Quiet>,
 }
 
@@ -188,6 +192,7 @@ impl Watcher {
             hints: Hints::default(),
             is_behind: false,
             is_covered: false,
+            has_doubles: false,
             quiet: Arc::default(),
         };
         watcher.see(now, Tier::Full);
@@ -266,7 +271,8 @@ impl Watcher {
             Tier::Hot => self.next_hot = self.now + pause(HOT_PAUSE, hot, HOT_PAUSE_LIMIT),
             Tier::Full => {
                 (self.full_cost, self.full_end) = (cost, self.now + cost);
-                self.next_full = self.full_end + pause(FULL_PAUSE, FULL_SHARE, FULL_PAUSE_LIMIT);
+                let (least, share) = if self.is_covered { (COVERED_PAUSE, COVERED_SHARE) } else { (FULL_PAUSE, FULL_SHARE) };
+                self.next_full = self.full_end + pause(least, share, FULL_PAUSE_LIMIT);
                 self.next_hot = self.now + HOT_PAUSE;
             }
         }

@@ -27,6 +27,8 @@ pub(super) struct Hint {
     pub(super) files: BTreeSet<(PathBuf, OsString)>,
     /// Directories made, removed or renamed.
     pub(super) directories: BTreeSet<(PathBuf, OsString)>,
+    /// A directory that was followed is not there any more.
+    pub(super) has_gone: bool,
     /// More happened than is known.
     pub(super) is_lost: bool,
 }
@@ -40,7 +42,7 @@ impl Watcher {
             self.quiet.end();
             hint = self.hints.take();
         }
-        self.is_behind |= hint.is_lost || hint.files.iter().any(|(_, name)| name == ".gitignore");
+        self.is_behind |= hint.is_lost || hint.has_gone || hint.files.iter().any(|(_, name)| name == ".gitignore");
         for (dir, name) in &hint.directories {
             let is_left_out =
                 self.tree.get(dir).and_then(|dir| dir.slots.get(name)).is_some_and(|slot| matches!(slot.kind, Kind::LeftOut { .. }));
@@ -78,6 +80,7 @@ mod linux {
     use std::os::fd::AsFd;
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
+    use std::time::Duration;
 
     use nix::errno::Errno;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -107,7 +110,18 @@ mod linux {
 
     impl Queue {
         pub(in crate::watch) fn is_empty(&self) -> bool {
-            poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) == Ok(0)
+            poll(&mut [self.readable()], PollTimeout::ZERO) == Ok(0)
+        }
+
+        /// Returns when there is something, or this time has passed, or sooner.
+        pub(in crate::watch) fn wait(&self, time: Duration) {
+            // In whole milliseconds, of which none would be no wait. Interrupted, it is asked again.
+            let time = PollTimeout::try_from(time + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+            let _ = poll(&mut [self.readable()], time);
+        }
+
+        fn readable(&self) -> PollFd<'_> {
+            PollFd::new(self.0.as_fd(), PollFlags::POLLIN)
         }
     }
 
@@ -137,9 +151,11 @@ mod linux {
             }
             let added = match self.begin() {
                 Ok(queue) => {
-                    let written = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVE;
+                    let made = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVE;
+                    // What is written to in memory is told when it is closed.
+                    let written = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE;
                     let itself = AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_ONLYDIR;
-                    queue.0.add_watch(dir, written | itself)
+                    queue.0.add_watch(dir, made | written | itself)
                 }
                 Err(error) => Err(error),
             };
@@ -191,6 +207,7 @@ mod linux {
                         // The directory is gone.
                         if let Some(path) = self.paths.remove(&event.wd) {
                             self.followed.remove(&path);
+                            hint.has_gone = true;
                         }
                     } else if event.mask.intersects(lost) {
                         hint.is_lost = true;
@@ -220,6 +237,7 @@ mod linux {
 mod none {
     use std::path::Path;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::Hint;
 
@@ -232,6 +250,10 @@ mod none {
 
     impl Queue {
         pub(in crate::watch) fn is_empty(&self) -> bool {
+            match *self {}
+        }
+
+        pub(in crate::watch) fn wait(&self, _time: Duration) {
             match *self {}
         }
     }

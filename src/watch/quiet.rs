@@ -3,13 +3,18 @@
 //!
 //! It is true of a tree when each of its directories is followed and on a drive of this machine's, and when nothing in it has another name that could be
 //! written to: no file is a link, or has two. What is only named lies in directories that are followed as well. A full look finds that out each time.
+//! Then the watcher itself has no need to look, either, but for what a kernel may forget to tell.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::hints::Queue;
-use super::{Verdict, Watcher};
+use super::{Verdict, Watcher, stamp};
+
+/// How long somebody waits who wants a look though nothing was written: for a reload that is asked for.
+const NAP: Duration = Duration::from_millis(50);
 
 /// What the watcher and those who ask share.
 #[derive(Debug, Default)]
@@ -50,10 +55,23 @@ impl Watcher {
         *self.quiet.lock() = batches.zip(queue).map(|(batches, queue)| Known { queue: Arc::clone(queue), batches });
     }
 
+    /// Whether there is nothing to look at before something is written, or the next full look is due.
+    pub(super) fn rests(&self) -> bool {
+        !self.has_doubles && Instant::now() < self.next_full && self.quiet.verdict().is_some()
+    }
+
+    /// Waits until something is written, but not for long: nothing else is heard meanwhile.
+    pub(super) fn nap(&self) {
+        let left = self.next_full.saturating_duration_since(Instant::now());
+        self.hints.queue().into_iter().for_each(|queue| queue.wait(left.min(NAP)));
+    }
+
     /// Follows the directories of what is only named. False when an edit there can go untold.
     pub(super) fn follow_single_files(&mut self) -> bool {
         let files_as_roots = self.tops.iter().filter(|top| !top.was_directory).map(|top| &top.path);
         let named: Vec<_> = self.named.iter().chain(files_as_roots).cloned().collect();
+        // A program that a linker made often has two names. It cannot be written to while it runs.
+        self.has_doubles = named.iter().any(|path| fs::metadata(path).is_ok_and(|meta| stamp::has_other_names(&meta)));
         named.iter().all(|path| {
             // A link is what it leads to, and has to be followed itself.
             let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());

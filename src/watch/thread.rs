@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError};
 
 use super::{Change, ChangeKind, Look, Tier, Watcher};
 
@@ -59,10 +59,19 @@ fn run(mut watcher: Watcher, events: &Sender<Event>, commands: &Receiver<Command
     let mut outbox = Outbox::default();
     let (mut next, mut tier) = (Instant::now(), Tier::Full);
     while !outbox.closed {
-        let first = match commands.recv_deadline(next) {
-            Ok(command) => Some(command),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return,
+        let first = if watcher.rests() {
+            watcher.nap();
+            match commands.try_recv() {
+                Ok(command) => Some(command),
+                Err(TryRecvError::Empty) => continue,
+                Err(TryRecvError::Disconnected) => return,
+            }
+        } else {
+            match commands.recv_deadline(next) {
+                Ok(command) => Some(command),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
         };
         // All that ask at the same time share one look.
         let mut asked = Vec::new();

@@ -234,6 +234,12 @@ fn looks_are_paced_by_what_they_cost() {
     let mut watcher = Watcher::new(temp.rules());
     let now = Instant::now();
     watcher.now = now;
+    watcher.is_covered = true;
+    watcher.schedule(Tier::Full, Duration::from_millis(4));
+    assert_eq!(watcher.next_full - now, Duration::from_millis(2000));
+    watcher.schedule(Tier::Full, Duration::from_micros(30));
+    assert_eq!(watcher.next_full - now, super::super::COVERED_PAUSE + Duration::from_micros(30));
+    watcher.is_covered = false;
     watcher.schedule(Tier::Full, Duration::from_millis(4));
     assert_eq!(watcher.next_full - now, Duration::from_millis(268));
     watcher.schedule(Tier::Full, Duration::from_micros(30));

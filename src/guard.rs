@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use crate::config::{Config, Token};
 use crate::identity;
 
-/// Headers that a browser's script may send, and read, across origins.
+/// Headers that a browser's script may send, and read, across origins. The asterisk is for `Mcp-Param-`, whose rest is up to the tools.
 const ALLOWED_HEADERS: &str =
-    "Content-Type, Accept, Authorization, Last-Event-ID, Mcp-Session-Id, MCP-Protocol-Version, Mcp-Method, Mcp-Name";
+    "Content-Type, Accept, Authorization, Last-Event-ID, Mcp-Session-Id, MCP-Protocol-Version, Mcp-Method, Mcp-Name, *";
 const EXPOSED_HEADERS: &str = "Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, Retry-After";
 
 /// What the settings say about letting requests in.

@@ -9,7 +9,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use serde_core::de::DeserializeOwned;
+use serde_core::Deserializer;
+use serde_core::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -161,6 +162,22 @@ pub(crate) fn member<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     found[0]
 }
 
+/// As [`member`]; an error when the name is there twice, since readers differ in which of the two they take.
+pub(crate) fn only_member<'a>(text: &'a str, name: &str) -> Result<Option<&'a str>, Twice> {
+    let (mut found, mut is_twice) = (None, false);
+    sealed::walk(text, |key, value| {
+        if key == name {
+            is_twice = found.replace(value).is_some();
+        }
+        !is_twice
+    });
+    if is_twice { Err(Twice) } else { Ok(found) }
+}
+
+/// A name is twice in an object.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Twice;
+
 /// The text found by descending through `names`.
 pub(crate) fn path<'a>(text: &'a str, names: &[&str]) -> Option<&'a str> {
     names.iter().try_fold(text, |text, name| member(text, name))
@@ -188,10 +205,38 @@ pub(crate) fn entries(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
     .then_some(found)
 }
 
-/// The texts of the elements of the array `text`, which may be anything. Fails when it is no JSON, or no array.
-pub(crate) fn elements(text: &str) -> serde_json::Result<Vec<&str>> {
-    let elements: Vec<&RawValue> = serde_json::from_str(text)?;
-    Ok(elements.into_iter().map(RawValue::get).collect())
+/// The texts of the elements of the array `text`, which may be anything; none when it has more than `most`, of which no more are kept. Fails when it is no
+/// JSON, or no array.
+pub(crate) fn elements(text: &str, most: usize) -> serde_json::Result<Option<Vec<&str>>> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let found = reader.deserialize_seq(Elements { most })?;
+    reader.end()?;
+    Ok(found)
+}
+
+struct Elements {
+    most: usize,
+}
+
+impl<'a> Visitor<'a> for Elements {
+    type Value = Option<Vec<&'a str>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+        let mut found = Vec::new();
+        while let Some(element) = array.next_element::<&RawValue>()? {
+            if found.len() == self.most {
+                // Whether the rest is JSON decides what the error says.
+                while array.next_element::<IgnoredAny>()?.is_some() {}
+                return Ok(None);
+            }
+            found.push(element.get());
+        }
+        Ok(Some(found))
+    }
 }
 
 /// As [`members`], for names known only at run time.
@@ -228,6 +273,18 @@ mod tests {
     fn nesting_without_end_is_passed_over_without_recursion() {
         let deep = format!("{{\"a\":{}{}, \"b\": 1}}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(member(&deep, "b"), Some("1"));
+    }
+
+    #[test]
+    fn no_more_elements_are_kept_than_are_wanted() {
+        let text = r#" [1, {"a": [2, 3]} ,"]"] "#;
+        assert_eq!(elements(text, 3).unwrap().unwrap(), ["1", r#"{"a": [2, 3]}"#, "\"]\""]);
+        assert_eq!((elements(text, 2).unwrap(), elements("[]", 0).unwrap()), (None, Some(Vec::new())));
+        for bad in ["{}", "1", "", "[1", "[1,]", "[1] 2", "[1,2,3"] {
+            assert!(elements(bad, 1).is_err(), "{bad}");
+        }
+        let many = format!("[{}0]", "0,".repeat(1 << 20));
+        assert_eq!(elements(&many, 1000).unwrap(), None);
     }
 
     #[test]

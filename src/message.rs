@@ -290,12 +290,11 @@ impl Incoming {
         if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('[') {
             return Message::parse(text).map(Incoming::One);
         }
-        let parts = json::elements(&text).map_err(|error| Malformed { id: None, error: not_json(error) })?;
-        if parts.len() > BATCH {
-            return Err(Malformed { id: None, error: RpcError::invalid_request(format_args!("a batch has at most {BATCH} messages")) });
-        }
+        let malformed = |error| Malformed { id: None, error };
+        let parts = json::elements(&text, BATCH).map_err(|error| malformed(not_json(error)))?;
+        let parts = parts.ok_or_else(|| malformed(RpcError::invalid_request(format_args!("a batch has at most {BATCH} messages"))))?;
         if parts.is_empty() {
-            return Err(Malformed { id: None, error: RpcError::invalid_request("the batch is empty") });
+            return Err(malformed(RpcError::invalid_request("the batch is empty")));
         }
         Ok(Incoming::Batch(parts.into_iter().map(|part| Message::parse(part.to_owned())).collect()))
     }

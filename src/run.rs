@@ -132,12 +132,11 @@ fn watch_files(plan: &Plan, shared: &Arc<Watching>, mail: &Sender<Message>) -> R
     };
     let watcher = Watcher::new(rules);
     say_what_is_watched(&watcher.summary(), plan);
-    let (commands, received) = bounded(LOOKS);
+    let (line, received) = watch::Line::to(&watcher, LOOKS);
     let (sender, events) = bounded(EVENTS);
-    let quiet = watcher.quiet();
     watch::spawn(watcher, sender, received).map_err(|error| Error::io("cannot start a thread to watch files", error))?;
-    let looking = Looking { shared: Arc::clone(shared), watcher: commands.clone(), quiet, orchestrator: mail.clone() };
-    Ok((Some(Watch { commands, events }), Arc::new(looking)))
+    let looking = Looking { shared: Arc::clone(shared), watcher: line.clone(), orchestrator: mail.clone() };
+    Ok((Some(Watch { line, events }), Arc::new(looking)))
 }
 
 fn say_what_is_watched(summary: &watch::Summary, plan: &Plan) {

@@ -51,19 +51,27 @@ pub fn serve(handler: impl Handler, config: &Config) -> Result<()> {
 pub(crate) fn serve_back(back: Arc<dyn Back>, config: &Config, workers: Workers) -> Result<()> {
     let signals = signals()?;
     let service = Service::start_back(back, config, workers, Stdin::MayHaveClient)?;
-    select! {
-        recv(signals) -> _ => {
-            log::info!("ending: running calls get up to {:?}; a second Ctrl-C ends at once", config.grace);
-            service.stop(config.grace);
-        }
-        recv(service.ended) -> end => {
-            service.stop(Duration::ZERO);
-            if let Ok(End::Broken(error)) = end {
-                return Err(Error::io("the client on stdio is gone", error));
+    loop {
+        select! {
+            recv(signals) -> _ => {
+                log::info!("ending: running calls get up to {:?}; a second Ctrl-C ends at once", config.grace);
+                service.stop(config.grace);
+                return Ok(());
+            }
+            recv(service.ended) -> end => {
+                if let (Ok(End::Deaf(error)), Some(_)) = (&end, &service.http) {
+                    log::warn!("the client on stdin takes nothing more ({error}): its session ends, others go on until stdin is closed");
+                    service.stdio.iter().for_each(Stdio::leave);
+                    continue;
+                }
+                service.stop(Duration::ZERO);
+                return match end {
+                    Ok(End::Broken(error) | End::Deaf(error)) => Err(Error::io("the client on stdio is gone", error)),
+                    Ok(End::Eof) | Err(_) => Ok(()),
+                };
             }
         }
     }
-    Ok(())
 }
 
 /// A server at work in threads of its own, for programs that go on meanwhile. Installs no signal handler.

@@ -34,7 +34,7 @@ pub(crate) use glob::check as check_glob;
 pub(crate) use quiet::Quiet;
 pub(crate) use root::{Root, default_root};
 pub(crate) use stamp::Stamp;
-pub(crate) use thread::{Command, Event, Verdict, spawn};
+pub(crate) use thread::{Command, Event, Line, Verdict, spawn};
 
 use hints::Hints;
 use ignore::Patterns;
@@ -271,7 +271,9 @@ impl Watcher {
             Tier::Hot => self.next_hot = self.now + pause(HOT_PAUSE, hot, HOT_PAUSE_LIMIT),
             Tier::Full => {
                 (self.full_cost, self.full_end) = (cost, self.now + cost);
-                let (least, share) = if self.is_covered { (COVERED_PAUSE, COVERED_SHARE) } else { (FULL_PAUSE, FULL_SHARE) };
+                // With its budget used up, this one has left files unread.
+                let has_time = self.is_covered && self.reader.budget > 0;
+                let (least, share) = if has_time { (COVERED_PAUSE, COVERED_SHARE) } else { (FULL_PAUSE, FULL_SHARE) };
                 self.next_full = self.full_end + pause(least, share, FULL_PAUSE_LIMIT);
                 self.next_hot = self.now + HOT_PAUSE;
             }

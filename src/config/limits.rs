@@ -30,7 +30,7 @@ pub struct Limits {
     pub waiting_bytes: usize,
     /// Messages on their way to one client, default 64.
     pub queue_messages: usize,
-    /// Bytes on their way to one client, default 8 MiB.
+    /// Bytes on their way to one client, default 8 MiB. A message that is larger than half of it goes nevertheless, if it waits alone.
     pub queue_bytes: usize,
     /// Calls that wait for an answer of their client at once, default 1024.
     pub asks: usize,

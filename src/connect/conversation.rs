@@ -198,14 +198,24 @@ impl Conversation {
             let until = *deadline.get_or_insert_with(|| Instant::now() + self.timeout);
             let wait = pause.max(at_least);
             if Instant::now() + wait > until {
-                let why = why.unwrap_or_else(|| "no event stream".to_owned());
-                return self
-                    .fail(call, &format!("cannot reach {} ({why}), tried for {:?}: is the server running?", self.url, self.timeout));
+                return self.fail(call, &self.out_of_reach(why));
             }
             if call.abort.wait(wait) == Woke::Set {
                 return;
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// What to say of a message that could not be sent.
+    fn out_of_reach(&self, why: Option<String>) -> String {
+        let (url, time) = (&self.url, self.timeout);
+        match why {
+            Some(why) => format!("cannot reach {url} ({why}), tried for {time:?}: is the server running?"),
+            None if self.stream.passes_on() => format!(
+                "the event stream of {url} ended, and what came on it waits for the client, which has not read it for {time:?}: until then no other can be opened"
+            ),
+            None => format!("cannot reach {url} (no event stream), tried for {time:?}: is the server running?"),
         }
     }
 

@@ -2,6 +2,7 @@
 //! basic/transports, HTTP with SSE).
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +25,11 @@ const LONGEST: Duration = Duration::from_secs(1);
 const POST: Duration = Duration::from_secs(30);
 
 /// Where the stream stands.
-pub(super) struct Stream(Mutex<State>);
+pub(super) struct Stream {
+    state: Mutex<State>,
+    /// The client is being given a message, which waits for it to read.
+    passes_on: AtomicBool,
+}
 
 #[derive(Clone)]
 enum State {
@@ -41,7 +46,7 @@ enum State {
 
 impl Stream {
     pub fn new() -> Stream {
-        Stream(Mutex::new(State::Idle))
+        Stream { state: Mutex::new(State::Idle), passes_on: AtomicBool::new(false) }
     }
 
     /// What the server said instead of opening a stream.
@@ -54,6 +59,11 @@ impl Stream {
 
     pub fn is_open(&self) -> bool {
         matches!(*self.lock(), State::Open(..))
+    }
+
+    /// Whether nothing new can come before the client reads what is there.
+    pub fn passes_on(&self) -> bool {
+        self.passes_on.load(Ordering::Relaxed)
     }
 
     /// Forgets a first attempt that was refused; its thread has ended.
@@ -85,7 +95,7 @@ impl Stream {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -265,7 +275,52 @@ fn take(conversation: &Conversation, text: String) {
         return;
     }
     match Message::parse(text) {
-        Ok(message) => conversation.arrived(message),
+        Ok(message) => {
+            conversation.stream.passes_on.store(true, Ordering::Relaxed);
+            conversation.arrived(message);
+            conversation.stream.passes_on.store(false, Ordering::Relaxed);
+        }
         Err(malformed) => log::warn!("{} sent something that is no message: {}", conversation.url, malformed.error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    use crossbeam_channel::bounded;
+
+    use super::*;
+    use crate::connect::{Options, Protocol};
+
+    #[test]
+    fn a_client_that_does_not_read_is_not_told_that_the_server_is_gone() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("http://{}/sse", listener.local_addr().unwrap())).unwrap();
+        let timeout = Duration::from_millis(200);
+        let options = Options { url, protocol: Protocol::Sse, headers: Vec::new(), timeout, limit: 1 << 20 };
+        let (news, unread) = bounded(1);
+        let conversation = Conversation::new(&options, Arc::new(news));
+        assert!(conversation.stream.start(&conversation));
+        let mut socket = listener.accept().unwrap().0;
+        assert!(socket.read(&mut [0; 1024]).unwrap() > 0);
+        let message = Message::notification("notifications/message", None);
+        let said = format!("event: endpoint\ndata: /x\n\n{}", format!("data: {}\n\n", message.as_str()).repeat(3));
+        write!(socket, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n{said}").unwrap();
+        drop(socket);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !(conversation.stream.passes_on() && unread.is_full() && conversation.events.is_hung_up()) {
+            assert!(Instant::now() < deadline, "the client's queue is full, and the server gone");
+            std::thread::yield_now();
+        }
+        let (answer, answered) = bounded(1);
+        let call = Arc::new(Call::new(Message::request("1", "tools/call", None), Arc::new(answer), None, None));
+        assert!(conversation.calls.insert(&call));
+        conversation.carry(&call);
+        let told = answered.try_recv().unwrap();
+        assert!(told.as_str().contains("has not read"), "{told:?}");
+        conversation.end(Duration::ZERO);
     }
 }

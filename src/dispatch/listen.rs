@@ -117,12 +117,10 @@ impl Wanted {
         let mut resources = BTreeSet::new();
         if let Some(uris) = json::member(asked, "resourceSubscriptions") {
             let bad = || RpcError::invalid_params("resourceSubscriptions must be an array of strings");
-            for uri in json::elements(uris).map_err(|_| bad())? {
+            let too_many = || RpcError::invalid_params(format_args!("resourceSubscriptions may have {MOST_RESOURCES} resources"));
+            for uri in json::elements(uris, MOST_RESOURCES).map_err(|_| bad())?.ok_or_else(too_many)? {
                 resources.insert(json::unquote(uri).ok_or_else(bad)?.into_owned());
             }
-        }
-        if resources.len() > MOST_RESOURCES {
-            return Err(RpcError::invalid_params(format_args!("resourceSubscriptions may have {MOST_RESOURCES} resources")));
         }
         Ok(Wanted { families, resources })
     }

@@ -72,3 +72,37 @@ fn each_call_has_one_answer_or_none() {
     let call = Call::new(&Message::request("2", "echo", None), &Meta::default(), None, Arc::clone(&outlet));
     assert!(call.takes_answer() && !call.takes_answer());
 }
+
+/// The schema wants numbers, and JSON has none for what a division by zero gives.
+#[test]
+fn progress_that_is_no_number_is_left_out() {
+    let client = memory(|_: &Request, session: &Session| {
+        for (progress, total) in [(f64::NAN, None), (f64::INFINITY, Some(1.0)), (1.0, Some(f64::NAN)), (2.0, Some(4.0))] {
+            session.progress(progress, total, None).map_err(RpcError::internal)?;
+        }
+        Ok(Json::empty())
+    });
+    client.send(r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{"_meta":{"progressToken":7}}}"#).unwrap();
+    for params in [r#"{"progressToken":7,"progress":1.0}"#, r#"{"progressToken":7,"progress":2.0,"total":4.0}"#] {
+        assert_eq!(client.receive(SOON).unwrap().letter(), Some(params));
+    }
+    assert_eq!(client.receive(SOON).unwrap().letter(), Some("{}"));
+}
+
+/// A thread that a handler leaves behind may not report what its client takes for another call's progress.
+#[test]
+fn there_is_no_progress_behind_the_answer() {
+    let (leave, left) = bounded(1);
+    let client = memory(move |_: &Request, session: &Session| {
+        session.progress(1.0, None, None).map_err(RpcError::internal)?;
+        leave.send(session.clone()).map_err(RpcError::internal)?;
+        Ok(Json::empty())
+    });
+    client.send(r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{"_meta":{"progressToken":7}}}"#).unwrap();
+    assert_eq!(client.receive(SOON).unwrap().kind(), Kind::Notification);
+    assert_eq!(client.receive(SOON).unwrap().kind(), Kind::Result);
+    let session = left.recv_timeout(SOON).unwrap();
+    assert!(session.progress(2.0, None, None).is_err());
+    session.notify("notifications/x", Json::empty()).unwrap();
+    assert_eq!(client.receive(SOON).unwrap().method(), "notifications/x");
+}

@@ -237,6 +237,10 @@ impl Call {
         !self.is_cancelled() && !self.is_answered.swap(true, Ordering::SeqCst)
     }
 
+    pub fn is_answered(&self) -> bool {
+        self.is_answered.load(Ordering::SeqCst)
+    }
+
     /// Sends what belongs to this call; after its cancellation nothing does.
     pub fn send(&self, message: Message) -> Result<(), Gone> {
         if self.is_cancelled() { Err(Gone) } else { self.outlet.send(message) }

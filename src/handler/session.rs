@@ -111,14 +111,21 @@ impl Session {
     }
 
     /// Reports how far the call has come, if the client asked to hear of it: `progress` of `total`, which must grow from one report to the next, and a
-    /// sentence (2025-03-26 basic/utilities/progress).
+    /// sentence (2025-03-26 basic/utilities/progress). What is no number, as a division by zero gives it, is left out.
     ///
     /// # Errors
-    /// When the client is gone, or the call was cancelled.
+    /// When the client is gone, or the call was cancelled, or is over: a thread that outlives it is not heard.
     pub fn progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) -> Result<(), Gone> {
-        let Some(token) = self.call.as_ref().and_then(|call| call.progress_token.as_deref()) else { return Ok(()) };
+        let Some(call) = &self.call else { return Ok(()) };
+        let Some(token) = call.progress_token.as_deref() else { return Ok(()) };
+        if call.is_answered() {
+            return Err(Gone);
+        }
+        if !progress.is_finite() {
+            return Ok(());
+        }
         let mut params = format!("{{\"progressToken\":{token},\"progress\":{}", Json::from(serde_json::Value::from(progress)));
-        if let Some(total) = total {
+        if let Some(total) = total.filter(|total| total.is_finite()) {
             params.push_str(&format!(",\"total\":{}", Json::from(serde_json::Value::from(total))));
         }
         if let Some(message) = message {

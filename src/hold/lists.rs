@@ -62,17 +62,18 @@ impl List {
         format!("{{\"{}\":[{entries}]}}", self.row().2)
     }
 
-    /// Names and hashes of the entries in a result.
-    fn read(self, result: &str) -> Vec<(String, u64)> {
+    /// Names and hashes of the entries in a result; none when there are too many.
+    fn read(self, result: &str) -> Option<Vec<(String, u64)>> {
         let (_, _, key, name, _) = self.row();
-        let entries = json::member(result, key).and_then(|list| json::elements(list).ok()).unwrap_or_default();
+        // What is no list has no entries.
+        let entries = json::member(result, key).and_then(|list| json::elements(list, MAX_ENTRIES).ok()).unwrap_or(Some(Vec::new()))?;
         let read = |entry: &&str| {
             let mut hash = DefaultHasher::new();
             entry.hash(&mut hash);
             let name = json::member(entry, name).and_then(json::unquote).unwrap_or_default().into_owned();
             (name, hash.finish())
         };
-        entries.iter().map(read).collect()
+        Some(entries.iter().map(read).collect())
     }
 }
 
@@ -95,12 +96,10 @@ impl Seen {
 }
 
 fn add(known: &mut Known, list: List, result: &str) {
-    if let Some(entries) = known {
-        entries.extend(list.read(result));
-        if entries.len() > MAX_ENTRIES {
-            *known = None;
-        }
-    }
+    let Some(mut entries) = known.take() else { return };
+    let Some(read) = list.read(result) else { return };
+    entries.extend(read);
+    *known = (entries.len() <= MAX_ENTRIES).then_some(entries);
 }
 
 /// What differs, as in `+added`, `-removed`, `~changed`.
@@ -272,7 +271,7 @@ mod tests {
 
     #[test]
     fn differences_are_told_by_name() {
-        let read = |result: &str| List::Tools.read(result).into_iter().collect::<BTreeMap<_, _>>();
+        let read = |result: &str| List::Tools.read(result).unwrap().into_iter().collect::<BTreeMap<_, _>>();
         let before = read(r#"{"tools":[{"name":"sub"},{"name":"mul","x":1},{"name":"same", "y":[1]}]}"#);
         let after = read(r#"{"tools":[{"name":"same", "y":[1]},{"name":"mul","x":2},{"name":"add"}]}"#);
         assert_eq!(differences(&before, &after), ["+add", "~mul", "-sub"]);
@@ -288,5 +287,10 @@ mod tests {
         seen.pass(List::Tools, false, r#"{"tools":[{"name":"b"}]}"#);
         let known = seen.0[&List::Tools].as_ref().unwrap();
         assert_eq!(known.keys().collect::<Vec<_>>(), ["a", "b"]);
+        let many = |count: usize| format!("{{\"tools\":[{}0]}}", "0,".repeat(count - 1));
+        for (count, is_known) in [(MAX_ENTRIES, true), (MAX_ENTRIES + 1, false)] {
+            seen.pass(List::Tools, true, &many(count));
+            assert_eq!(seen.0[&List::Tools].is_some(), is_known);
+        }
     }
 }

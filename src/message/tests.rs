@@ -123,6 +123,9 @@ fn batches_are_taken_apart() {
     assert!(parts[0].is_ok());
     assert_eq!(parts[1].as_ref().unwrap_err().error.code(), -32600);
     assert!(Incoming::parse("[]".to_owned()).is_err());
+    let batch = |most: usize| Incoming::parse(format!("[{}5]", "5,".repeat(most - 1)));
+    assert!(batch(BATCH).is_ok());
+    assert_eq!(batch(BATCH + 1).err().unwrap().error.message(), "Invalid request: a batch has at most 1000 messages");
     assert_eq!(Incoming::parse("[1".to_owned()).err().unwrap().error.code(), -32700);
 }
 

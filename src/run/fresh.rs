@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::Sender;
 
 use super::Message;
 use crate::hold::{Fresh, Freshness};
@@ -78,22 +78,13 @@ impl Watching {
 /// The watcher as requests see it.
 pub(super) struct Looking {
     pub(super) shared: Arc<Watching>,
-    pub(super) watcher: Sender<watch::Command>,
-    pub(super) quiet: Arc<watch::Quiet>,
+    pub(super) watcher: watch::Line,
     pub(super) orchestrator: Sender<Message>,
-}
-
-impl Looking {
-    fn ask(&self) -> Option<watch::Verdict> {
-        let (reply, answer) = bounded(1);
-        self.watcher.send_timeout(watch::Command::LookNow(reply), PATIENCE).ok()?;
-        answer.recv_timeout(PATIENCE).ok()
-    }
 }
 
 impl Freshness for Looking {
     fn look(&self) -> Fresh {
-        let found = self.quiet.verdict().or_else(|| self.ask());
+        let found = self.watcher.look(PATIENCE);
         let moving = found.is_some_and(|found| found.pending || found.batches > self.shared.taken.load(Ordering::Acquire));
         match self.shared.coming.load(Ordering::Acquire) {
             NOTHING if !moving => Fresh::Current,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, select};
 
 use super::build::Build;
 use super::fresh::Watching;
@@ -27,7 +27,7 @@ const MAIL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The ways to the watcher's thread and from it.
 pub(super) struct Watch {
-    pub(super) commands: Sender<watch::Command>,
+    pub(super) line: watch::Line,
     pub(super) events: Receiver<watch::Event>,
 }
 
@@ -227,19 +227,17 @@ impl Work {
     fn look(&mut self, inputs: &mut VecDeque<Input>) {
         self.look = self.its.shared.next_look();
         let mut pending = false;
-        if let Some(Watch { commands, events }) = &self.its.watch {
-            let (reply, answer) = bounded(1);
+        if let Some(Watch { line, events }) = &self.its.watch {
             let events = events.clone();
-            let asked = commands.send_timeout(watch::Command::LookNow(reply), LOOK_PATIENCE).is_ok();
-            match asked.then(|| answer.recv_timeout(LOOK_PATIENCE)) {
-                Some(Ok(found)) => {
+            match line.look(LOOK_PATIENCE) {
+                Some(found) => {
                     pending = found.pending;
                     while self.received < found.batches {
                         let Ok(event) = events.recv_timeout(LOOK_PATIENCE) else { break };
                         self.take(event, inputs);
                     }
                 }
-                _ => log::warn!("the watcher does not answer: is a watched drive not there?"),
+                None => log::warn!("the watcher does not answer: is a watched drive not there?"),
             }
         }
         inputs.push_back(Input::Looked { pending });
@@ -309,7 +307,7 @@ impl Work {
             log::warn!("{} is written by {what} of the server: it is output, and not watched any more", file.display());
             if let Some(watch) = &self.its.watch {
                 // When the watcher is stuck the machine passes over it all the same.
-                let _ = watch.commands.send_timeout(watch::Command::IgnoreOutput(file), LOOK_PATIENCE);
+                let _ = watch.line.tell(watch::Command::IgnoreOutput(file), LOOK_PATIENCE);
             }
         }
     }

@@ -127,31 +127,34 @@ impl Endpoints {
     /// Answers one HTTP request. Blocks for as long as it takes to decide the answer: a request to `/mcp` may wait for its handler. The body of a stream is
     /// read from the reply.
     pub fn answer(&self, method: &Method, target: &str, headers: &[Header], body: Vec<u8>) -> Reply {
-        let head = match assemble(method, target, headers) {
-            Ok(head) => head,
-            Err(refusal) => return refused(refusal).into(),
+        self.finish(self.begin(method, target, headers, body))
+    }
+
+    /// Takes a request as far as it gets without waiting.
+    pub(crate) fn begin(&self, method: &Method, target: &str, headers: &[Header], body: Vec<u8>) -> Exchange {
+        let full = match assemble(method, target, headers) {
+            Err(refusal) => refused(refusal),
+            Ok(_) if body.len() > self.shared.max_body => refused(Refusal::too_large()),
+            Ok(head) => match self.screen(&head) {
+                Ok(route) => return self.exchange(route, &head, body),
+                Err(full) => full,
+            },
         };
-        if body.len() > self.shared.max_body {
-            return refused(Refusal::too_large()).into();
-        }
-        let exchange = match self.screen(&head) {
-            Ok(route) => self.exchange(route, &head, body),
-            Err(full) => Exchange::Done(full.into(), Vec::new()),
+        Exchange::Done(full.into(), Vec::new())
+    }
+
+    /// Runs what a request led to, and waits until its answer is decided.
+    pub(crate) fn finish(&self, exchange: Exchange) -> Reply {
+        let (jobs, open) = match exchange {
+            Exchange::Done(reply, jobs) => (jobs, Ok(reply)),
+            Exchange::Open(response, jobs) => (jobs, Err(response)),
         };
-        match exchange {
-            Exchange::Done(reply, jobs) => {
-                jobs.into_iter().for_each(|job| self.run(job));
-                reply
-            }
-            Exchange::Open(response, jobs) => {
-                jobs.into_iter().for_each(|job| self.run(job));
-                match response.wait() {
-                    Ended::Reply(reply) => reply,
-                    // Nobody but an opener writes a stream elsewhere, and there is none.
-                    Ended::Streamed(_) => Full::empty(202).into(),
-                }
-            }
-        }
+        jobs.into_iter().for_each(|job| self.run(job));
+        open.unwrap_or_else(|response| match response.wait() {
+            Ended::Reply(reply) => reply,
+            // Nobody but an opener writes a stream elsewhere, and there is none.
+            Ended::Streamed(_) => Full::empty(202).into(),
+        })
     }
 
     /// Whether the path of `target` is one of ours.

@@ -1,5 +1,6 @@
 //! From the text of one line or body to the messages in it, as far as the client's version allows.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::connection::{Link, Outlet};
@@ -7,8 +8,8 @@ use crate::message::{Incoming, Kind, Malformed, Message};
 use crate::rpc_error::RpcError;
 use crate::version::Version;
 
-/// Reads what a client sent. Of an array, the parts that are no messages are answered at once, to `outlet`, and so is `initialize`, which may not be
-/// in one (2025-03-26 basic/lifecycle).
+/// Reads what a client sent. Of an array, the parts that are no messages are answered at once, to `outlet`, and so are `initialize`, which may not be
+/// in one (2025-03-26 basic/lifecycle), and a request whose id an earlier one has.
 pub(crate) fn read(bytes: Vec<u8>, link: &dyn Link, outlet: &Arc<dyn Outlet>) -> Result<Vec<Message>, Malformed> {
     accept(parse(bytes)?, link.version(), outlet)
 }
@@ -35,10 +36,15 @@ pub(crate) fn accept(incoming: Incoming, version: Option<Version>, outlet: &Arc<
         Incoming::Batch(parts) => parts,
     };
     let mut messages = Vec::with_capacity(parts.len());
+    let mut ids = HashSet::new();
     for part in parts {
         let refusal = match part {
             Ok(message) if message.kind() == Kind::Request && message.method() == "initialize" => {
                 Message::error(Some(message.id()), &RpcError::invalid_request("initialize must not be part of a batch"))
+            }
+            // Their answers could not be told apart, neither by the client nor by what waits for them here.
+            Ok(message) if message.kind() == Kind::Request && !ids.insert(message.id().to_owned()) => {
+                Message::error(Some(message.id()), &RpcError::invalid_request("another request of the batch has the same id"))
             }
             Ok(message) => {
                 messages.push(message);

@@ -1,6 +1,7 @@
 //! Notices that a client has left while its call runs: the thread of the connection is busy with the handler, and cannot see it.
 //!
-//! One thread looks at the sockets of calls that take long, rarely at those that take very long, and sleeps while there are none.
+//! One thread looks at the sockets of calls that take long, rarely at those that take very long, and sleeps while there are none. A connection is looked at
+//! while it has calls: thousands that are kept alive cost nothing.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,8 +21,12 @@ const RARELY: Duration = Duration::from_secs(1);
 /// After so long without any call the thread sleeps until it is woken.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// After so many looks without a call a connection is not looked at any more, until it has one.
+const QUIET: u32 = 16;
+
 /// The clients that are watched.
 pub(crate) struct Monitor {
+    /// Those that have a call, or had one a short time ago.
     watched: Mutex<Vec<Weak<Watched>>>,
     is_asleep: AtomicBool,
     wake: Sender<()>,
@@ -32,7 +37,15 @@ pub(crate) struct Monitor {
 /// One connection, as the monitor knows it.
 struct Watched {
     socket: Arc<TcpStream>,
-    call: Mutex<Option<Call>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    call: Option<Call>,
+    /// It is among those that are looked at; and for how many looks it had no call.
+    is_listed: bool,
+    quiet: u32,
 }
 
 struct Call {
@@ -60,12 +73,17 @@ impl Monitor {
 
     /// Looks at the calls whose time has come, and says when the next one's does.
     fn look(&self) -> Option<Instant> {
-        let mut watched = lock(&self.watched);
-        watched.retain(|watched| watched.strong_count() > 0);
-        let all: Vec<_> = watched.iter().filter_map(Weak::upgrade).collect();
-        drop(watched);
+        // Who gets a call meanwhile is listed behind, and once: what is left out here has let go of its place before.
+        let mut listed = std::mem::take(&mut *lock(&self.watched));
         let now = Instant::now();
-        all.iter().filter_map(|watched| watched.look(now)).min()
+        let mut next: Option<Instant> = None;
+        listed.retain(|watched| {
+            let Some(watched) = watched.upgrade() else { return false };
+            next = next.into_iter().chain(watched.look(now)).min();
+            watched.is_in_use()
+        });
+        lock(&self.watched).append(&mut listed);
+        next
     }
 
     fn start(self: &Arc<Self>) {
@@ -109,9 +127,10 @@ fn run(monitor: &Weak<Monitor>, woken: &Receiver<()>) {
 }
 
 impl Watched {
+    /// Looks at the socket if it is time, and says when it is next.
     fn look(&self, now: Instant) -> Option<Instant> {
-        let mut slot = lock(&self.call);
-        let call = slot.as_mut()?;
+        let mut state = lock(&self.state);
+        let call = state.call.as_mut()?;
         if call.next_look > now {
             return Some(call.next_look);
         }
@@ -119,10 +138,18 @@ impl Watched {
             call.next_look = now + (now.duration_since(call.began) / 4).clamp(FIRST, RARELY);
             return Some(call.next_look);
         }
-        let call = slot.take()?;
-        drop(slot);
+        let call = state.call.take()?;
+        drop(state);
         call.response.left();
         None
+    }
+
+    /// Whether it goes on being looked at.
+    fn is_in_use(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.quiet = if state.call.is_some() { 0 } else { state.quiet + 1 };
+        state.is_listed = state.quiet <= QUIET;
+        state.is_listed
     }
 }
 
@@ -130,14 +157,16 @@ impl Watch {
     /// Watches the client of `socket` while this response is not complete.
     pub fn begin(&mut self, socket: &Arc<TcpStream>, response: &Arc<Response>) {
         let monitor = &self.monitor;
-        let watched = self.watched.get_or_insert_with(|| {
-            let watched = Arc::new(Watched { socket: Arc::clone(socket), call: Mutex::default() });
-            lock(&monitor.watched).push(Arc::downgrade(&watched));
-            monitor.start.call_once(|| monitor.start());
-            watched
-        });
+        let watched = self.watched.get_or_insert_with(|| Arc::new(Watched { socket: Arc::clone(socket), state: Mutex::default() }));
         let now = Instant::now();
-        *lock(&watched.call) = Some(Call { began: now, next_look: now + FIRST, response: Arc::clone(response) });
+        let mut state = lock(&watched.state);
+        state.call = Some(Call { began: now, next_look: now + FIRST, response: Arc::clone(response) });
+        let is_listed = std::mem::replace(&mut state.is_listed, true);
+        drop(state);
+        if !is_listed {
+            lock(&monitor.watched).push(Arc::downgrade(watched));
+            monitor.start.call_once(|| monitor.start());
+        }
         if monitor.is_asleep.load(Ordering::SeqCst) && monitor.is_asleep.swap(false, Ordering::SeqCst) {
             // Full means that it is being woken.
             let _ = monitor.wake.try_send(());
@@ -147,11 +176,73 @@ impl Watch {
     /// The response is complete.
     pub fn end(&self) {
         if let Some(watched) = &self.watched {
-            *lock(&watched.call) = None;
+            lock(&watched.state).call = None;
         }
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::connection::{Job, Link, Outlet};
+    use crate::message::Message;
+    use crate::version::Version;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Says when its client is gone.
+    struct Told(Sender<()>);
+
+    impl Link for Told {
+        fn deliver(&self, _: Message, _: &Arc<dyn Outlet>) -> Option<Job> {
+            None
+        }
+
+        fn version(&self) -> Option<Version> {
+            None
+        }
+
+        fn is_busy(&self) -> bool {
+            false
+        }
+
+        fn close(&self) {
+            self.0.try_send(()).ok();
+        }
+    }
+
+    fn until(what: &str, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_connection_is_looked_at_while_it_has_calls_and_then_no_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Arc::new(listener.accept().unwrap().0);
+        let (left, has_left) = bounded(1);
+        let response = || Response::stateless(Arc::new(Told(left.clone())));
+        let monitor = Monitor::new();
+        let mut watch = monitor.watch();
+        for _ in 0..2 {
+            watch.begin(&socket, &response());
+            watch.end();
+            let watched = Arc::clone(watch.watched.as_ref().unwrap());
+            until("it is looked at for ever", || !lock(&watched.state).is_listed && lock(&monitor.watched).is_empty());
+        }
+        assert!(has_left.try_recv().is_err());
+        watch.begin(&socket, &response());
+        drop(client);
+        has_left.recv_timeout(PATIENCE).unwrap();
+    }
 }

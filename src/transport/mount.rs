@@ -6,18 +6,19 @@ use tiny_http::{Request, Response};
 
 use crate::http1::{LAST_CHUNK, TOO_LARGE, Version, Writer};
 use crate::threads;
-use crate::transport::endpoints::Endpoints;
+use crate::transport::endpoints::{Endpoints, Exchange};
 use crate::transport::reply::{EventBody, Full, Reply};
 
 impl Endpoints {
     /// Takes a request from the loop of a `tiny_http::Server` and answers it, or hands it back when its path is not one of ours.
     ///
-    /// The body is read here, in the loop's thread; a stream gets a thread of its own.
+    /// The body is read here, in the loop's thread; a stream, and a call on `/mcp` that is waited for, get a thread of their own.
     ///
     /// The server keeps its own faults, which our listener does not have (measured on tiny_http 0.12.0): a request with an absurd `Content-Length` aborts
     /// the process; so do resets before the accept with `panic = "abort"`; running out of descriptors ends its accept loop for good; a client that
     /// connects and sends nothing, or its request byte by byte, holds a thread for ever; in bursts connections may wait until another ends; ambiguous
-    /// framing is accepted. Let only clients in that you trust.
+    /// framing is accepted; that a client left shows only when something is written to it, so that until then its call without a session goes on. Let only
+    /// clients in that you trust.
     ///
     /// ```no_run
     /// use mcp_http_transport::{Config, Endpoints, Server};
@@ -39,19 +40,31 @@ impl Endpoints {
         let limit = self.max_body();
         let mut body = Vec::new();
         let read = request.as_reader().take(limit as u64 + 1).read_to_end(&mut body);
-        let reply = match read {
-            Ok(count) if count > limit => Full::text(413, TOO_LARGE).into(),
-            Ok(_) => self.answer(request.method(), request.url(), request.headers(), body),
+        let exchange = match read {
+            Ok(count) if count > limit => Exchange::Done(Full::text(413, TOO_LARGE).into(), Vec::new()),
+            Ok(_) => self.begin(request.method(), request.url(), request.headers(), body),
             Err(_) => return None,
         };
-        let done = match reply {
-            Reply::Full(full) => respond(request, full),
-            Reply::Stream(body) => stream(request, body),
-        };
-        if let Err(error) = done {
-            log::debug!("a client did not wait for its answer: {error}");
+        let waits = matches!(exchange, Exchange::Open(..));
+        let endpoints = self.clone();
+        let finish = move || send(request, endpoints.finish(exchange));
+        if !waits {
+            finish();
+        } else if let Err(error) = threads::start("mounted-call", finish) {
+            // Dropped with its thread, tiny_http answers the request with 500.
+            log::error!("cannot start a thread for a call: {error}");
         }
         None
+    }
+}
+
+fn send(request: Request, reply: Reply) {
+    let done = match reply {
+        Reply::Full(full) => respond(request, full),
+        Reply::Stream(body) => stream(request, body),
+    };
+    if let Err(error) = done {
+        log::debug!("a client did not wait for its answer: {error}");
     }
 }
 

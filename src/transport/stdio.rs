@@ -4,7 +4,7 @@ mod lines;
 
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -35,8 +35,10 @@ const FLUSH: Duration = Duration::from_millis(500);
 pub(crate) enum End {
     /// The client closed stdin.
     Eof,
-    /// Reading or writing failed.
+    /// Reading failed.
     Broken(io::Error),
+    /// The client takes nothing more from stdout. It may be there still, and close stdin some time.
+    Deaf(io::Error),
 }
 
 /// When a session begins.
@@ -51,6 +53,7 @@ pub(crate) enum Begin {
 /// The session on stdio.
 pub(crate) struct Stdio {
     lines: Arc<Lines>,
+    link: Arc<OnceLock<Arc<dyn Link>>>,
 }
 
 impl Stdio {
@@ -59,22 +62,29 @@ impl Stdio {
         let (input, output) = take_descriptors().map_err(|error| Error::io("cannot take over stdin and stdout", error))?;
         let (end, ended) = bounded(2);
         let lines = Lines::start(output, limits, end.clone())?;
+        let link = Arc::default();
         let reader = Box::new(Reader {
             input: BufReader::with_capacity(64 * 1024, input),
             lines: Arc::clone(&lines),
             outlet: Arc::clone(&lines) as Arc<dyn Outlet>,
             back,
-            link: None,
+            link: Arc::clone(&link),
             workers,
             relay: None,
             pace: Pace::default(),
             limit: limits.max_line,
             begin,
             was_told: false,
+            has_ended: false,
             end,
         });
         spawn("stdin", move || reader.read())?;
-        Ok((Stdio { lines }, ended))
+        Ok((Stdio { lines, link }, ended))
+    }
+
+    /// Ends the session of a client that takes nothing more. What it still says is read and ignored, up to the end of stdin.
+    pub fn leave(&self) {
+        self.link.get().into_iter().for_each(|link| link.close());
     }
 
     /// The process ends: from then on nobody waits for a client that does not read.
@@ -95,7 +105,7 @@ struct Reader {
     /// The same, as what the back knows it as.
     outlet: Arc<dyn Outlet>,
     back: Arc<dyn Back>,
-    link: Option<Arc<dyn Link>>,
+    link: Arc<OnceLock<Arc<dyn Link>>>,
     workers: Workers,
     /// There from the first call on that this thread runs.
     relay: Option<Arc<Relay<Reader>>>,
@@ -104,6 +114,8 @@ struct Reader {
     begin: Begin,
     /// Whoever reads the log was told that stdin carries something else; once is enough.
     was_told: bool,
+    /// It has read to the end.
+    has_ended: bool,
     end: Sender<End>,
 }
 
@@ -113,11 +125,20 @@ impl Baton for Reader {
     }
 }
 
+/// Whatever ends the thread that reads stdin, a mistake of ours as well, ends the session: nobody else reads.
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if !self.has_ended && self.link.get().is_some() {
+            drop(self.end.try_send(End::Broken(io::Error::other("the thread that reads stdin has failed"))));
+        }
+    }
+}
+
 impl Reader {
     /// Reads to the end, or until another thread has taken over.
     fn read(mut self: Box<Self>) {
-        if self.begin == Begin::AtOnce && self.link.is_none() {
-            self.link = self.open();
+        if self.begin == Begin::AtOnce {
+            self.open();
         }
         let mut lane = None;
         let end = loop {
@@ -128,6 +149,7 @@ impl Reader {
                     self.refuse(RpcError::invalid_request(format_args!("a line has at most {} bytes", self.limit)));
                 }
                 Ok(Some(Line::NotText)) => self.refuse(RpcError::parse_error("the line is not UTF-8")),
+                Ok(Some(_)) if self.is_left() => {}
                 Ok(Some(Line::Text(text))) if text.trim_ascii().is_empty() => {}
                 Ok(Some(Line::Text(text))) => {
                     let jobs = self.deliver(text);
@@ -139,12 +161,20 @@ impl Reader {
             }
         };
         // Without a session there never was a client.
-        let Some(link) = &self.link else { return };
+        let Some(link) = self.link.get() else { return };
         // Calls that are not done by then are told so, which a client that does not read must not hold up either.
         self.lines.end_by(Instant::now() + AFTER_EOF + LAST_WORDS);
         self.back.drain(AFTER_EOF);
-        link.close();
+        if !self.is_left() {
+            link.close();
+        }
         drop(self.end.try_send(end));
+        self.has_ended = true;
+    }
+
+    /// Others go on without the client, whose session [was ended](Stdio::leave).
+    fn is_left(&self) -> bool {
+        self.begin == Begin::WithMessage && self.lines.is_broken()
     }
 
     /// Runs what a line led to. A single call runs on this thread, unless it is likely to take long, or more has come meanwhile.
@@ -164,20 +194,27 @@ impl Reader {
         Some(self)
     }
 
-    fn open(&self) -> Option<Arc<dyn Link>> {
+    /// Begins the session, unless it has begun.
+    fn open(&self) {
+        if self.link.get().is_some() {
+            return;
+        }
         let client = Client { id: "stdio".to_owned(), outlet: Arc::clone(&self.outlet), version: None, may_be_stateless: true };
-        self.back.open(client).map_err(|error| log::error!("cannot serve stdio: {error}")).ok()
+        match self.back.open(client) {
+            Ok(link) => drop(self.link.set(link)),
+            Err(error) => log::error!("cannot serve stdio: {error}"),
+        }
     }
 
     fn deliver(&mut self, text: String) -> Vec<Job> {
-        if self.link.is_none() {
+        if self.link.get().is_none() {
             if Message::parse(text.clone()).is_err() {
                 log::debug!("stdin carries something that is no message: ignored");
                 return Vec::new();
             }
-            self.link = self.open();
+            self.open();
         }
-        let Some(link) = &self.link else { return Vec::new() };
+        let Some(link) = self.link.get() else { return Vec::new() };
         match incoming::read_text(text, &**link, &self.outlet) {
             Ok(messages) => messages.into_iter().filter_map(|message| link.deliver(message, &self.outlet)).collect(),
             Err(Malformed { id, error }) => {
@@ -195,7 +232,7 @@ impl Reader {
 
     /// Answers a line that could not be read, once there is a session.
     fn refuse(&self, error: RpcError) {
-        if let Some(link) = &self.link {
+        if let Some(link) = self.link.get() {
             drop(self.outlet.offer(incoming::answer(&Malformed { id: None, error }, link.version())));
         }
     }

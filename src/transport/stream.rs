@@ -19,11 +19,17 @@ use crate::clock;
 use crate::connection::{Gone, Outlet};
 use crate::event;
 use crate::message::{Kind, Message};
-use crate::transport::wire::{Item, Wire, is_left};
+use crate::transport::wire::{Item, SMALL, Wire, is_left};
 pub(crate) use feed::{Feed, Next};
 
-/// What bounds a stream. Half of the room is for senders that can wait, the other half for those that cannot: a client that reads as well as it can is
-/// not dropped because a handler fills its queue just when it pings.
+/// So many kinds of `list_changed` are kept for later. The protocol has three.
+const LATE: usize = 8;
+
+/// What bounds a stream's queue. Half of the room is for senders that can wait, the other half for those that cannot: a client that reads as well as it can
+/// is not dropped because a handler fills its queue just when it pings.
+///
+/// A message that is larger than half of `bytes` goes alone in its half, as it has to go some time. So the bytes are a bound of what is queued as long as
+/// no message is larger than half of them; at worst two larger ones are queued, one that was waited for and one that nobody could wait for.
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds {
     pub messages: usize,
@@ -52,6 +58,7 @@ pub(crate) struct EventStream {
 
 struct Queued {
     item: Item,
+    size: usize,
     patience: Patience,
 }
 
@@ -70,7 +77,7 @@ struct Load {
     /// To wake nobody would cost a system call.
     writer_waits: bool,
     senders_wait: usize,
-    /// `list_changed` notifications that found no room: one of a kind says it all.
+    /// Small `list_changed` notifications that found no room: one of a kind says it all.
     late: Vec<Message>,
 }
 
@@ -109,7 +116,11 @@ impl EventStream {
     pub fn finish(&self) {
         let mut load = self.lock();
         load.is_finished = true;
+        let somebody_waits = load.senders_wait > 0;
         self.wake_writer(load);
+        if somebody_waits {
+            self.has_room.notify_all();
+        }
     }
 
     /// The stream ends now, also when its writer is stuck.
@@ -176,7 +187,10 @@ impl EventStream {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 drop(load);
-                log::warn!("a client did not read for {:?}: its stream is dropped", self.bounds.write_deadline);
+                log::warn!(
+                    "a client reads too slowly: for {:?} there was no room for a message, its stream is dropped",
+                    self.bounds.write_deadline
+                );
                 self.cut();
                 return Err(Gone);
             }
@@ -195,27 +209,12 @@ impl EventStream {
     /// The queue is full and nobody waits: what a later one replaces is left out, `list_changed` is kept for later, for anything else the client is
     /// too slow.
     fn overflow(&self, mut load: MutexGuard<'_, Load>, item: Item) -> Result<(), Gone> {
-        if let Item::Event { message: Some(message), .. } = item {
-            if message.kind() == Kind::Notification {
-                let method = message.method();
-                if method == "notifications/progress" {
-                    return Ok(());
-                }
-                if method.ends_with("/list_changed") {
-                    if !load.late.iter().any(|late| late.method() == method) {
-                        drop(method);
-                        load.late.push(message);
-                    }
-                    return Ok(());
-                }
-            }
+        if load.can_go_without(item) {
+            return Ok(());
         }
+        let (count, bytes) = (load.count, load.bytes);
         drop(load);
-        log::warn!(
-            "a client reads too slowly: more than {} messages or {} bytes wait for it, its stream is dropped",
-            self.bounds.messages,
-            self.bounds.bytes
-        );
+        log::warn!("a client reads too slowly: its stream is dropped with {count} messages, {bytes} bytes, that waited for it");
         self.cut();
         Err(Gone)
     }
@@ -238,7 +237,7 @@ impl EventStream {
         if written.is_ok() && !wire.rest.is_empty() {
             // The writer finishes it; until then nobody else finds the count at 0.
             let mut load = self.lock();
-            load.enqueue(Item::Signal, Patience::UntilRoom);
+            load.add(Queued { item: Item::Signal, size: wire.rest.len(), patience: Patience::UntilRoom });
             self.wake_writer(load);
         }
         if written.is_err() {
@@ -268,14 +267,35 @@ impl EventStream {
 
 impl Load {
     fn enqueue(&mut self, item: Item, patience: Patience) {
-        let size = item.len();
+        self.add(Queued { size: item.len(), item, patience });
+    }
+
+    fn add(&mut self, queued: Queued) {
         self.count += 1;
-        self.bytes += size;
-        if patience == Patience::None {
+        self.bytes += queued.size;
+        if queued.patience == Patience::None {
             self.hasty_count += 1;
-            self.hasty_bytes += size;
+            self.hasty_bytes += queued.size;
         }
-        self.queue.push_back(Queued { item, patience });
+        self.queue.push_back(queued);
+    }
+
+    /// Whether what found no room may be left out, or is kept for later.
+    fn can_go_without(&mut self, item: Item) -> bool {
+        let Item::Event { message: Some(message), .. } = item else { return false };
+        if message.kind() != Kind::Notification {
+            return false;
+        }
+        let method = message.method();
+        if method == "notifications/progress" || self.late.iter().any(|late| late.method() == method) {
+            return true;
+        }
+        let is_kept = method.ends_with("/list_changed") && self.late.len() < LATE && message.as_str().len() <= SMALL;
+        drop(method);
+        if is_kept {
+            self.late.push(message);
+        }
+        is_kept
     }
 
     fn take(&mut self) -> Option<Queued> {

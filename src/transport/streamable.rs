@@ -174,7 +174,7 @@ impl Streamable {
 
     /// `DELETE`.
     pub fn delete(&self, door: &Door<'_>) -> Full {
-        match session_id(door, None) {
+        match session_id(door, None).and_then(|id| version(door, None).map(|_| id)) {
             Err(full) => *full,
             Ok(id) if self.sessions.end(id) => Full::empty(204),
             Ok(_) => *lost(Missing::Unknown, None),
@@ -199,13 +199,7 @@ impl Streamable {
     /// The session that a request names.
     fn session(&self, door: &Door<'_>, message: Option<&Message>) -> Result<Arc<Session>, Box<Full>> {
         let id = session_id(door, message)?;
-        let version = door.version().map(|text| {
-            Version::parse(text).ok_or_else(|| {
-                let why = format!("MCP-Protocol-Version must be one of {}", Version::ALL.map(Version::as_str).join(", "));
-                error(400, message, &RpcError::invalid_request(why))
-            })
-        });
-        let version = version.transpose()?;
+        let version = version(door, message)?;
         self.sessions.find(id, version, door.back, door.seat).map_err(|missing| lost(missing, message))
     }
 }
@@ -213,6 +207,15 @@ impl Streamable {
 fn session_id<'d>(door: &Door<'d>, message: Option<&Message>) -> Result<&'d str, Box<Full>> {
     let why = "Mcp-Session-Id is missing: POST an initialize request first, and name the session that its answer names";
     door.head.header("mcp-session-id").ok_or_else(|| error(400, message, &RpcError::invalid_request(why)))
+}
+
+/// The version that a request of a session says it is of.
+fn version(door: &Door<'_>, message: Option<&Message>) -> Result<Option<Version>, Box<Full>> {
+    let Some(text) = door.version() else { return Ok(None) };
+    Version::parse(text).map(Some).ok_or_else(|| {
+        let why = format!("MCP-Protocol-Version must be one of {}", Version::ALL.map(Version::as_str).join(", "));
+        error(400, message, &RpcError::invalid_request(why))
+    })
 }
 
 /// The answer where there is no session.

@@ -10,7 +10,7 @@ use crate::event;
 use crate::message::Message;
 
 /// Up to this size an event is put together before it is written.
-const SMALL: usize = 16 * 1024;
+pub(crate) const SMALL: usize = 16 * 1024;
 
 /// One event: what goes before the message, and the message.
 pub(crate) enum Item {

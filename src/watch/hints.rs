@@ -5,17 +5,17 @@
 //! has them here.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use super::names::Names;
 use super::tree::Kind;
 use super::{Tier, Watcher};
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{Hints, Queue};
+pub(super) use linux::{Bell, Hints, Queue};
 #[cfg(not(target_os = "linux"))]
-pub(super) use none::{Hints, Queue};
+pub(super) use none::{Bell, Hints, Queue};
 
 /// Full looks because of hints alone take at most a fifth of a core.
 const FULL_SHARE: u32 = 4;
@@ -49,6 +49,11 @@ impl Watcher {
             let is_root = self.tops.iter().any(|top| top.path == dir.join(name));
             self.is_behind |= is_root || known.is_some() && Names::directory(name.as_encoded_bytes()) && !is_left_out;
         }
+        if hint.files.iter().any(|(dir, name)| self.leads_elsewhere(dir, name)) {
+            // By the same paths other directories are to be followed: the full look follows everything anew.
+            self.hints = Hints::default();
+            self.is_behind = true;
+        }
         if tier == Tier::Full || self.is_behind && self.now >= self.full_end + self.full_cost.saturating_mul(FULL_SHARE) {
             self.is_behind = false;
             return Tier::Full;
@@ -73,6 +78,15 @@ impl Watcher {
         }
         Tier::Hot
     }
+
+    /// Whether what was written there is a link to a directory, or was one.
+    fn leads_elsewhere(&self, dir: &Path, name: &OsStr) -> bool {
+        match self.tree.get(dir).map(|dir| dir.slots.get(name).map(|slot| &slot.kind)) {
+            Some(Some(Kind::Directory)) => true,
+            Some(None) => Names::directory(name.as_encoded_bytes()) && dir.join(name).is_dir(),
+            _ => false,
+        }
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -85,6 +99,7 @@ mod linux {
 
     use nix::errno::Errno;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::sys::eventfd::{EfdFlags, EventFd};
     use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
     use nix::sys::statfs::{self, FsType};
 
@@ -114,15 +129,41 @@ mod linux {
             poll(&mut [self.readable()], PollTimeout::ZERO) == Ok(0)
         }
 
-        /// Returns when there is something, or this time has passed, or sooner.
-        pub(in crate::watch) fn wait(&self, time: Duration) {
+        /// Returns when there is something, the bell has rung, or this time has passed; or sooner.
+        pub(in crate::watch) fn wait(&self, bell: &Bell, time: Duration) {
+            let Some(bell) = &bell.0 else { return };
             // In whole milliseconds, of which none would be no wait. Interrupted, it is asked again.
             let time = PollTimeout::try_from(time + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-            let _ = poll(&mut [self.readable()], time);
+            let _ = poll(&mut [self.readable(), PollFd::new(bell.as_fd(), PollFlags::POLLIN)], time);
+            // It fails when nobody has rung.
+            let _ = bell.read();
         }
 
         fn readable(&self) -> PollFd<'_> {
             PollFd::new(self.0.as_fd(), PollFlags::POLLIN)
+        }
+    }
+
+    /// Ends a wait for the queue. There is none where the system has no descriptor left.
+    #[derive(Debug)]
+    pub(in crate::watch) struct Bell(Option<EventFd>);
+
+    impl Default for Bell {
+        fn default() -> Bell {
+            Bell(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC).ok())
+        }
+    }
+
+    impl Bell {
+        pub(in crate::watch) fn can_ring(&self) -> bool {
+            self.0.is_some()
+        }
+
+        pub(in crate::watch) fn ring(&self) {
+            if let Some(bell) = &self.0 {
+                // It fails when it has rung too often not to be heard anyway.
+                let _ = bell.write(1);
+            }
         }
     }
 
@@ -272,9 +313,20 @@ mod none {
             match *self {}
         }
 
-        pub(in crate::watch) fn wait(&self, _time: Duration) {
+        pub(in crate::watch) fn wait(&self, _bell: &Bell, _time: Duration) {
             match *self {}
         }
+    }
+
+    #[derive(Debug, Default)]
+    pub(in crate::watch) struct Bell;
+
+    impl Bell {
+        pub(in crate::watch) fn can_ring(&self) -> bool {
+            false
+        }
+
+        pub(in crate::watch) fn ring(&self) {}
     }
 
     impl Hints {

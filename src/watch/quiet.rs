@@ -8,17 +8,17 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::hints::Queue;
+use super::hints::{Bell, Queue};
 use super::{Verdict, Watcher, stamp};
-
-/// How long somebody waits who wants a look though nothing was written: for a reload that is asked for.
-const NAP: Duration = Duration::from_millis(50);
 
 /// What the watcher and those who ask share.
 #[derive(Debug, Default)]
-pub(crate) struct Quiet(Mutex<Option<Known>>);
+pub(crate) struct Quiet {
+    known: Mutex<Option<Known>>,
+    bell: Bell,
+}
 
 /// There is nothing new but what is in the queue, of which nothing has been taken since.
 #[derive(Debug)]
@@ -34,13 +34,18 @@ impl Quiet {
         known.as_ref().filter(|known| known.queue.is_empty()).map(|known| Verdict { pending: false, batches: known.batches })
     }
 
+    /// Wakes the watcher, whose commands have become more.
+    pub(super) fn ring(&self) {
+        self.bell.ring();
+    }
+
     /// Something is to be found out: from now on it takes a look.
     pub(super) fn end(&self) {
         *self.lock() = None;
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -57,13 +62,13 @@ impl Watcher {
 
     /// Whether there is nothing to look at before something is written, or the next full look is due.
     pub(super) fn rests(&self) -> bool {
-        !self.has_doubles && Instant::now() < self.next_full && self.quiet.verdict().is_some()
+        !self.has_doubles && self.quiet.bell.can_ring() && Instant::now() < self.next_full && self.quiet.verdict().is_some()
     }
 
-    /// Waits until something is written, but not for long: nothing else is heard meanwhile.
-    pub(super) fn nap(&self) {
+    /// Waits until something is written, the bell rings, or the next full look is due.
+    pub(super) fn rest(&self) {
         let left = self.next_full.saturating_duration_since(Instant::now());
-        self.hints.queue().into_iter().for_each(|queue| queue.wait(left.min(NAP)));
+        self.hints.queue().into_iter().for_each(|queue| queue.wait(&self.quiet.bell, left));
     }
 
     /// Follows the directories of what is only named. False when an edit there can go untold.

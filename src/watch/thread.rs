@@ -7,12 +7,13 @@ use std::collections::VecDeque;
 use std::collections::btree_map::Entry as Place;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 
-use super::{Change, ChangeKind, Look, Tier, Watcher};
+use super::{Change, ChangeKind, Look, Quiet, Tier, Watcher};
 
 use crate::threads;
 
@@ -50,6 +51,36 @@ pub(crate) struct Verdict {
     pub(crate) batches: u64,
 }
 
+/// The way to the watcher's thread.
+#[derive(Clone)]
+pub(crate) struct Line {
+    commands: Sender<Command>,
+    quiet: Arc<Quiet>,
+}
+
+impl Line {
+    /// The ends of the way to `watcher`, whose commands wait in a queue of this length.
+    pub(crate) fn to(watcher: &Watcher, length: usize) -> (Line, Receiver<Command>) {
+        let (commands, received) = bounded(length);
+        (Line { commands, quiet: watcher.quiet() }, received)
+    }
+
+    /// False when the command cannot be given in time.
+    pub(crate) fn tell(&self, command: Command, patience: Duration) -> bool {
+        let is_told = self.commands.send_timeout(command, patience).is_ok();
+        self.quiet.ring();
+        is_told
+    }
+
+    /// Whether a save is on its way; none when the watcher does not answer in time.
+    pub(crate) fn look(&self, patience: Duration) -> Option<Verdict> {
+        self.quiet.verdict().or_else(|| {
+            let (reply, answer) = bounded(1);
+            self.tell(Command::LookNow(reply), patience).then(|| answer.recv_timeout(patience).ok())?
+        })
+    }
+}
+
 /// Starts the thread `watch`. The event queue must be bounded; it is never waited for.
 pub(crate) fn spawn(watcher: Watcher, events: Sender<Event>, commands: Receiver<Command>) -> io::Result<JoinHandle<()>> {
     threads::start("watch", move || run(watcher, &events, &commands))
@@ -60,7 +91,7 @@ fn run(mut watcher: Watcher, events: &Sender<Event>, commands: &Receiver<Command
     let (mut next, mut tier) = (Instant::now(), Tier::Full);
     while !outbox.closed {
         let first = if watcher.rests() {
-            watcher.nap();
+            watcher.rest();
             match commands.try_recv() {
                 Ok(command) => Some(command),
                 Err(TryRecvError::Empty) => continue,

@@ -106,7 +106,7 @@ fn cors_is_off_until_an_origin_is_named() {
     assert_eq!(preflight.header("access-control-allow-origin"), Some("https://app.example"));
     assert!(preflight.header("access-control-allow-methods").unwrap().contains("POST"));
     let allowed = preflight.header("access-control-allow-headers").unwrap().to_ascii_lowercase();
-    for header in ["content-type", "authorization", "mcp-session-id", "mcp-protocol-version", "last-event-id"] {
+    for header in ["content-type", "authorization", "mcp-session-id", "mcp-protocol-version", "last-event-id", ", *"] {
         assert!(allowed.contains(header), "{header}: {allowed}");
     }
     let from_page = "Origin: https://app.example\r\n";

@@ -117,6 +117,19 @@ fn mounted_into_a_tiny_http_server() {
             let answer = http.exchange(request("POST", &session.path, "Content-Type: application/json\r\n", PING));
             assert_eq!((answer.status, answer.body.trim_end()), (202, "Accepted"), "on a connection that stays");
         }
+        // A call on /mcp holds up nobody, nor its own cancellation.
+        let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {},
+            "clientInfo": {"name": "t", "version": "1"}}});
+        let json_type = "Content-Type: application/json\r\n";
+        let begun = http.exchange(request("POST", "/mcp", json_type, &hello.to_string()));
+        let named = format!("{json_type}Mcp-Session-Id: {}\r\n", begun.header("mcp-session-id").unwrap());
+        let call = r#"{"jsonrpc":"2.0","id":7,"method":"block"}"#;
+        let mut blocked = Http::sending(address, request("POST", "/mcp", &named, call));
+        events.wait_for("blocks 7");
+        assert_eq!(get(address, "/").body, "my own page");
+        let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#;
+        assert_eq!(http.exchange(request("POST", "/mcp", &named, cancel)).status, 202);
+        assert_eq!(blocked.head().unwrap().status, 202);
         session.request("3", "block", "{}");
         events.wait_for("blocks 3");
         let path = session.path.clone();

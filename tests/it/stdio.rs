@@ -208,6 +208,26 @@ fn in_http_mode_a_client_on_stdin_is_served_too() {
     assert_eq!(program.wait().code(), Some(0));
 }
 
+/// It may have given up on us, or be stuck: the others have nothing to do with it. The end of stdin still ends it all.
+#[test]
+fn in_http_mode_a_client_on_stdin_that_reads_nothing_more_ends_no_session_of_others() {
+    let mut program = Program::server("", &[("MCP_TRANSPORT", "http"), ("MCP_HTTP_PORT", "0")]);
+    let mut session = Sse::open(program.address());
+    program.request("1", "ping", "{}");
+    program.answer("1");
+    program.close_stdout();
+    program.request("2", "big", r#"{"bytes":1000000}"#);
+    program
+        .stderr("the client on stdin takes nothing more (Broken pipe (os error 32)): its session ends, others go on until stdin is closed");
+    program.request("3", "ping", "{}");
+    for id in 0..10 {
+        assert_eq!(session.call(&id.to_string(), "echo", "{}")["result"], json!({}));
+    }
+    program.close_stdin();
+    assert!(session.find_end());
+    assert_eq!(program.wait().code(), Some(0));
+}
+
 #[test]
 fn in_http_mode_the_end_of_a_stdin_without_any_message_means_nothing() {
     let mut program = Program::server("", &[("MCP_TRANSPORT", "http"), ("MCP_HTTP_PORT", "0")]);

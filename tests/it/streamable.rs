@@ -184,6 +184,12 @@ fn batches_are_for_one_version_only() {
     ids.sort();
     assert_eq!(ids, ["1", "2", "null"]);
     assert_eq!(peer.post(&format!("[{}]", notification("notifications/x"))).status, 202);
+    // Two requests with one id: the first goes on, and each has its answer.
+    for method in ["quiet", "ping"] {
+        let answers = peer.post(&format!("[{0},{0}]", request(1, method, json!({})))).json();
+        let has = |what: &str| answers.as_array().unwrap().iter().filter(|answer| answer.get(what).is_some()).count();
+        assert_eq!((has("result"), has("error")), (1, 1), "{answers}");
+    }
     let batch = format!("[{},{}]", request(1, "quiet", json!({})), request(2, "progress", json!({"_meta": {"progressToken": 1}})));
     let messages = peer.post(&batch).messages();
     assert_eq!(messages.len(), 5);
@@ -214,6 +220,9 @@ fn a_session_is_named_known_and_ended() {
     assert_eq!(send("POST", &[json_type, ("Mcp-Session-Id", &peer.id)], "{"), 400);
     let mut stream = peer.get();
     assert_eq!(stream.event().unwrap().data.as_deref(), Some(""));
+    for method in ["GET", "DELETE"] {
+        assert_eq!(send(method, &[("Mcp-Session-Id", &peer.id), ("MCP-Protocol-Version", "1999-01-01")], ""), 400, "{method}");
+    }
     assert_eq!(peer.with("DELETE", &[], "").status, 204);
     assert_eq!(stream.event(), None);
     for method in ["POST", "GET", "DELETE"] {

@@ -162,7 +162,7 @@ impl Lines {
 /// The client's side of one transcript.
 enum Wire {
     Memory(Connection),
-    Http { service: Service, client: Client, open: BTreeMap<String, Lines> },
+    Http { service: Box<Service>, client: Client, open: BTreeMap<String, Lines> },
 }
 
 impl Wire {
@@ -171,7 +171,7 @@ impl Wire {
             return Wire::Memory(memory(server()));
         }
         assert_eq!(over, "http");
-        let service = Service::start(server(), &Config::new().transport(TransportMode::Http).host("127.0.0.1").port(0)).unwrap();
+        let service = Box::new(Service::start(server(), &Config::new().transport(TransportMode::Http).host("127.0.0.1").port(0)).unwrap());
         let client = Client { address: service.local_addrs()[0] };
         Wire::Http { service, client, open: BTreeMap::new() }
     }

@@ -30,7 +30,8 @@ pub(crate) struct Lines {
     load: Mutex<Load>,
     has_room: Condvar,
     /// Taken while `load` is held, or by the writer, which then has nothing else.
-    output: Mutex<File>,
+    /// None any more when the client takes nothing: it is to see the end.
+    output: Mutex<Option<File>>,
     messages: usize,
     bytes: usize,
     patience: Duration,
@@ -65,7 +66,7 @@ impl Lines {
             queue,
             load: Mutex::default(),
             has_room: Condvar::new(),
-            output: Mutex::new(output),
+            output: Mutex::new(Some(output)),
             messages: limits.queue_messages,
             bytes: limits.queue_bytes,
             patience: limits.write_deadline,
@@ -76,19 +77,25 @@ impl Lines {
             if let Err(error) = writer.write_all(&pieces) {
                 writer.give_up(writer.lock(), error);
             }
+            *writer.output.lock().unwrap_or_else(PoisonError::into_inner) = None;
         })?;
         Ok(lines)
     }
 
+    /// Writes until nobody wants anything written any more.
     fn write_all(&self, pieces: &Receiver<Piece>) -> io::Result<()> {
         while let Ok(piece) = pieces.recv() {
             let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
             match piece {
                 Piece::Message(message) => {
                     let size = message.as_str().len();
-                    line::write(&mut *output, message.into_text())?;
+                    let Some(file) = output.as_mut() else { return Ok(()) };
+                    line::write(file, message.into_text())?;
                     drop(output);
                     let mut load = self.lock();
+                    if load.is_broken {
+                        return Ok(());
+                    }
                     load.count -= 1;
                     load.bytes -= size;
                     load.written += 1;
@@ -186,17 +193,18 @@ impl Lines {
     }
 
     /// Stdout, when nobody writes to it and it surely takes a line of this size at once.
-    fn free_output(&self, size: usize) -> Option<MutexGuard<'_, File>> {
+    fn free_output(&self, size: usize) -> Option<MutexGuard<'_, Option<File>>> {
         let output = match self.output.try_lock() {
             Ok(output) => output,
             Err(TryLockError::Poisoned(output)) => output.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        takes_at_once(&output, size + 1).then_some(output)
+        takes_at_once(output.as_ref()?, size + 1).then_some(output)
     }
 
-    fn write_past_queue(&self, mut output: MutexGuard<'_, File>, message: Message) -> std::result::Result<(), Gone> {
-        let written = line::write(&mut *output, message.into_text());
+    fn write_past_queue(&self, mut output: MutexGuard<'_, Option<File>>, message: Message) -> std::result::Result<(), Gone> {
+        let file = output.as_mut().ok_or(Gone)?;
+        let written = line::write(file, message.into_text());
         drop(output);
         written.map_err(|error| {
             self.give_up(self.lock(), error);
@@ -204,12 +212,19 @@ impl Lines {
         })
     }
 
-    /// Nothing more is written, and whoever serves is told why.
+    /// Nothing more is written, and whoever serves is told why, once.
     fn give_up(&self, mut load: MutexGuard<'_, Load>, why: io::Error) {
-        load.is_broken = true;
+        if std::mem::replace(&mut load.is_broken, true) {
+            return;
+        }
+        load.aside = VecDeque::new();
         drop(load);
         self.has_room.notify_all();
-        drop(self.ending.try_send(End::Broken(why)));
+        drop(self.ending.try_send(End::Deaf(why)));
+    }
+
+    pub fn is_broken(&self) -> bool {
+        self.lock().is_broken
     }
 
     /// Nobody waits for room any longer than that; of two ends the earlier one counts.
@@ -228,6 +243,11 @@ impl Lines {
     }
 
     #[cfg(test)]
+    pub fn ending(&self) -> &Sender<End> {
+        &self.ending
+    }
+
+    #[cfg(test)]
     pub fn count(&self) -> usize {
         self.lock().count
     }
@@ -242,16 +262,20 @@ impl Outlet for Lines {
         self.put(message, self.patience)
     }
 
-    /// There is one client, and it stopped reading: what a later message replaces is left out. Anything else is an answer, and its reader may wait, as
-    /// nobody else depends on it; but for threads that work for others as well.
+    /// There is one client, and it stopped reading: progress is left out, as more will come; a `list_changed` is put aside, unless the same waits there
+    /// already. Anything else is an answer, and its reader may wait, as nobody else depends on it; but for threads that work for others as well.
     fn offer(&self, message: Message) -> std::result::Result<(), Gone> {
-        let may_be_lost = message.kind() == Kind::Notification && {
+        if message.kind() == Kind::Notification {
             let method = message.method();
-            method == "notifications/progress" || method.ends_with("/list_changed")
-        };
-        if may_be_lost {
-            drop(self.put(message, Duration::ZERO));
-            return Ok(());
+            if method == "notifications/progress" {
+                drop(method);
+                drop(self.put(message, Duration::ZERO));
+                return Ok(());
+            }
+            if method.ends_with("/list_changed") {
+                drop(method);
+                return if self.lock().aside.contains(&message) { Ok(()) } else { self.put_aside(message) };
+            }
         }
         if waits_for_nobody() { self.put_aside(message) } else { self.put(message, self.patience) }
     }

@@ -135,12 +135,11 @@ impl Feed {
 
     fn done(&self, queued: &Queued) {
         let mut load = self.stream.lock();
-        let size = queued.item.len();
         load.count = load.count.saturating_sub(1);
-        load.bytes = load.bytes.saturating_sub(size);
+        load.bytes = load.bytes.saturating_sub(queued.size);
         if queued.patience == Patience::None {
             load.hasty_count = load.hasty_count.saturating_sub(1);
-            load.hasty_bytes = load.hasty_bytes.saturating_sub(size);
+            load.hasty_bytes = load.hasty_bytes.saturating_sub(queued.size);
         }
         if load.hasty_count < self.stream.bounds.half().0 {
             if let Some(late) = load.late.pop() {
@@ -159,7 +158,9 @@ impl Drop for Feed {
     fn drop(&mut self) {
         self.stream.cut();
         // Handlers that take no notice keep the stream, but neither what was queued nor the client's descriptor.
-        drop(std::mem::take(&mut self.stream.lock().queue));
+        let mut load = self.stream.lock();
+        drop((std::mem::take(&mut load.queue), std::mem::take(&mut load.late)));
+        drop(load);
         *self.stream.wire() = Wire::default();
     }
 }
@@ -226,6 +227,79 @@ mod tests {
         stream.cut();
         assert!(feed.begin(&socket, true, b"head\r\n\r\n".to_vec()).is_err());
         assert!(stream.wire().socket.is_none());
+    }
+
+    /// More than any socket keeps.
+    fn long(method: &str) -> Message {
+        Message::notification(method, Some(&format!("[\"{}\"]", "x".repeat(400 << 10))))
+    }
+
+    #[test]
+    fn what_is_left_of_a_message_counts_until_it_is_written() {
+        let (mut client, socket) = connected();
+        let (stream, feed) = stream(BOUNDS, Duration::from_secs(10));
+        feed.begin(&socket, false, Vec::new()).unwrap();
+        while stream.wire().rest.is_empty() {
+            stream.offer(long("n")).unwrap();
+        }
+        let rest = stream.wire().rest.len();
+        let bytes = |stream: &EventStream| {
+            let load = stream.lock();
+            (load.count, load.bytes, load.hasty_bytes)
+        };
+        assert_eq!(bytes(&stream), (1, rest, 0), "senders that cannot wait have their half still");
+        stream.offer(long("n")).unwrap();
+        let (_, all, hasty) = bytes(&stream);
+        assert!(hasty > 0 && all == rest + hasty);
+        stream.finish();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| client.read_to_end(&mut Vec::new()).unwrap());
+            assert!(feed.run());
+            assert_eq!(bytes(&stream), (0, 0, 0));
+            drop((feed, socket));
+            assert!(reader.join().unwrap() > 2 * (400 << 10));
+        });
+    }
+
+    #[test]
+    fn only_some_small_list_changed_are_kept_for_later() {
+        let (stream, feed) = stream(Bounds { messages: 2, ..BOUNDS }, Duration::from_secs(10));
+        stream.offer(note(0)).unwrap();
+        let changed = |number: usize| format!("notifications/{number}/list_changed");
+        for number in (0..super::super::LATE).chain(0..super::super::LATE) {
+            stream.offer(Message::notification(&changed(number), None)).unwrap();
+        }
+        assert_eq!(stream.lock().late.len(), super::super::LATE);
+        assert!(stream.offer(Message::notification(&changed(99), None)).is_err() && !stream.is_open(), "as for anything else");
+        drop(feed);
+        let (stream, _feed) = super::super::stream(Bounds { messages: 2, ..BOUNDS }, Duration::from_secs(10));
+        stream.offer(note(0)).unwrap();
+        assert!(stream.offer(long(&changed(0))).is_err());
+    }
+
+    #[test]
+    fn nobody_waits_for_room_in_a_stream_that_is_finished() {
+        let bounds = Bounds { messages: 2, write_deadline: Duration::from_secs(3600), ..BOUNDS };
+        let (stream, feed) = stream(bounds, Duration::from_secs(10));
+        stream.send(note(1)).unwrap();
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(|| stream.send(note(2)));
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while stream.lock().senders_wait == 0 {
+                assert!(Instant::now() < deadline, "there is room");
+                std::thread::yield_now();
+            }
+            stream.finish();
+            while !sender.is_finished() {
+                if Instant::now() > deadline {
+                    stream.cut();
+                    panic!("it waits for room that it may not take");
+                }
+                std::thread::yield_now();
+            }
+            assert!(sender.join().unwrap().is_err());
+        });
+        assert!(matches!(feed.next(), Next::Text(_)) && matches!(feed.next(), Next::End));
     }
 
     #[test]

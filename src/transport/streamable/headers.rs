@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::base64;
 use crate::handler::stateless::HEADER_MISMATCH;
 use crate::http1::Head;
-use crate::json::{self, Json};
+use crate::json::{self, Json, Twice};
 use crate::message::Message;
 use crate::rpc_error::RpcError;
 
@@ -28,7 +28,9 @@ pub(super) fn check(head: &Head, message: &Message, version: &str) -> Result<(),
         "resources/read" => "uri",
         _ => return Ok(()),
     };
-    let said = message.find(&[named]).and_then(json::unquote);
+    // A server behind may read the other one of two.
+    let said = json::only_member(message.letter().unwrap_or_default(), named).map_err(|Twice| mismatch("Mcp-Name"))?;
+    let said = said.and_then(json::unquote);
     let header = only(head, "Mcp-Name")?;
     match (header, said) {
         (None, None) => Ok(()),
@@ -45,17 +47,25 @@ pub(super) fn check_arguments(head: &Head, message: &Message, schema: &Json) -> 
     if annotated.is_empty() {
         return Ok(());
     }
-    let arguments: Value = message.find(&["arguments"]).and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
     for (path, name) in annotated {
         let name = format!("Mcp-Param-{name}");
-        let argument = path.iter().try_fold(&arguments, |value, key| value.get(key)).filter(|value| !value.is_null());
+        let argument = argument(message, &path).map_err(|Twice| mismatch(&name))?;
         match (only(head, &name)?, argument) {
             (None, None) => {}
-            (Some(header), Some(argument)) if decode(header).is_some_and(|header| agrees(&header, argument)) => {}
+            (Some(header), Some(argument)) if decode(header).is_some_and(|header| agrees(&header, &argument)) => {}
             _ => return Err(mismatch(&name)),
         }
     }
     Ok(())
+}
+
+/// The argument that is reached through these names, unless it is null.
+fn argument(message: &Message, path: &[String]) -> Result<Option<Value>, Twice> {
+    let mut raw = message.letter();
+    for name in std::iter::once("arguments").chain(path.iter().map(String::as_str)) {
+        raw = raw.map_or(Ok(None), |object| json::only_member(object, name))?;
+    }
+    Ok(raw.and_then(|raw| serde_json::from_str(raw).ok()).filter(|value: &Value| !value.is_null()))
 }
 
 /// Where in the arguments the annotated ones are, and their headers. Only what is reached through `properties` counts.
@@ -75,7 +85,11 @@ fn agrees(header: &str, argument: &Value) -> bool {
     match argument {
         Value::String(text) => header == text,
         Value::Bool(is_so) => header == if *is_so { "true" } else { "false" },
-        Value::Number(number) => header == number.to_string() || header.parse::<f64>().is_ok_and(|header| Some(header) == number.as_f64()),
+        Value::Number(number) => match (header.parse::<i128>(), number.to_string().parse::<i128>()) {
+            // As floating point numbers two large integers may be one.
+            (Ok(header), Ok(number)) => header == number,
+            _ => header.parse::<f64>().is_ok_and(|header| Some(header) == number.as_f64()),
+        },
         _ => false,
     }
 }
@@ -160,6 +174,23 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_there_twice_agrees_with_no_header() {
+        for name in ["a", "b"] {
+            let headers = format!("MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: {name}\r\n");
+            assert!(!agrees(&headers, &call(r#"{"name":"a","arguments":{},"n\u0061me":"b"}"#)), "{name}");
+        }
+        let schema: Json = r#"{"properties":{"r":{"x-mcp-header":"R"},"o":{"properties":{"p":{"x-mcp-header":"P"}}}}}"#.parse().unwrap();
+        for (header, params) in [
+            ("R: a", r#"{"arguments":{"r":"a","r":"b"}}"#),
+            ("R: b", r#"{"arguments":{"r":"a","r":"b"}}"#),
+            ("R: a", r#"{"arguments":{"r":"a"},"arguments":{"r":"b"}}"#),
+            ("P: a", r#"{"arguments":{"o":{"p":"a"},"o":{"p":"a"}}}"#),
+        ] {
+            assert!(check_arguments(&head(&format!("Mcp-Param-{header}\r\n")), &call(params), &schema).is_err(), "{params}");
+        }
+    }
+
+    #[test]
     fn annotated_arguments_are_repeated() {
         let schema: Json = r#"{"properties":{"region":{"type":"string","x-mcp-header":"Region"},"deep":{"properties":{"n":{"type":"integer","x-mcp-header":"N"}}},
             "list":{"items":{"properties":{"x":{"x-mcp-header":"X"}}}},"flag":{"type":"boolean","x-mcp-header":"Flag"}}}"#
@@ -176,6 +207,7 @@ mod tests {
         assert!(agrees("Mcp-Param-N: 42\r\nMcp-Param-Flag: true\r\n", r#"{"deep":{"n":42.0},"flag":true}"#));
         assert!(!agrees("", r#"{"region":"eu"}"#) && !agrees("Mcp-Param-Region: EU\r\n", r#"{"region":"eu"}"#));
         assert!(!agrees("Mcp-Param-Region: =?base64?!?=\r\n", r#"{"region":"eu"}"#) && !agrees("Mcp-Param-Region: eu\r\n", "{}"));
+        assert!(!agrees("Mcp-Param-N: 9007199254740993\r\n", r#"{"deep":{"n":9007199254740992}}"#));
         assert!(!agrees("Mcp-Param-N: 43\r\n", r#"{"deep":{"n":42}}"#) && !agrees("Mcp-Param-Flag: 1\r\n", r#"{"flag":true}"#));
     }
 }

@@ -78,6 +78,15 @@ impl Response {
         Arc::new(Response { era, bounds, keep_alive, headers, state: Mutex::default(), changed: Condvar::new() })
     }
 
+    /// For one stateless request, the id of which is 1.
+    #[cfg(test)]
+    pub(crate) fn stateless(link: Arc<dyn Link>) -> Arc<Response> {
+        let bounds = Bounds { messages: 1, bytes: 1, write_deadline: Duration::ZERO };
+        let response = Response::new(Era::Modern { link }, bounds, Duration::from_secs(3600), Vec::new());
+        response.expect(std::iter::once("1".into()), false);
+        response
+    }
+
     /// The first answer decides whether the session begins; if it does not, `give_up` runs, and the client is not told the session's id.
     pub(super) fn begins_session(&self, give_up: impl FnOnce() + Send + 'static) {
         self.lock().at_failure = Some(Box::new(give_up));
@@ -160,7 +169,10 @@ impl Response {
             return Err(Gone);
         }
         let is_answer = matches!(message.kind(), Kind::Result | Kind::Error);
-        if state.way.is_none() && is_answer {
+        // The thread that would write a plain answer is busy with the call while there is an opener. What is answered past it, since the server ends and
+        // the handler does not, goes out as a stream.
+        let is_past_call = !may_wait && state.opener.is_some();
+        if state.way.is_none() && is_answer && !is_past_call {
             let which = state.position(message.id());
             state.answers.push(message);
             self.over(&mut state, which);

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::super::{Command, Tier, Watcher, spawn};
+use super::super::{Line, Tier, Watcher, spawn};
 use super::{Stepper, Temp, show};
 
 /// What hot looks find, until there is no more. On a busy machine the full look that some hints need waits for several of them.
@@ -61,6 +61,29 @@ fn so_are_those_in_new_and_renamed_directories() {
 }
 
 #[test]
+fn a_link_that_is_turned_to_another_directory_is_found_at_once() {
+    let (temp, outside) = (Temp::new(), Temp::new());
+    for name in ["v1/a.py", "v2/a.py", "v2/b.py"] {
+        outside.write_old(name, name);
+    }
+    let turn = |to: &str| {
+        std::os::unix::fs::symlink(outside.path(to), temp.path("link.tmp")).unwrap();
+        fs::rename(temp.path("link.tmp"), temp.path("current")).unwrap();
+    };
+    temp.write_old("main.py", "1");
+    let mut stepper = Stepper::new(temp.rules());
+    turn("v1");
+    assert_eq!(hot(&mut stepper, &temp), ["+current/a.py"]);
+    turn("v2");
+    assert_eq!(hot(&mut stepper, &temp), ["+current/b.py", "~current/a.py"]);
+    // The same path, another directory.
+    outside.write("v2/c.py", "1");
+    assert_eq!(hot(&mut stepper, &temp), ["+current/c.py"]);
+    fs::remove_file(temp.path("current")).unwrap();
+    assert_eq!(hot(&mut stepper, &temp), ["-current/a.py", "-current/b.py", "-current/c.py"]);
+}
+
+#[test]
 fn what_is_left_out_is_no_news_and_new_rules_are() {
     let temp = Temp::new();
     temp.write_old("a.py", "1");
@@ -105,16 +128,15 @@ fn a_request_in_a_large_tree_knows_of_the_first_edit_of_any_file() {
         temp.write_old(&format!("d{}/f{number}.py", number % 20), "1");
     }
     let (sender, events) = crossbeam_channel::bounded(8);
-    let (commands, receiver) = crossbeam_channel::bounded(4);
-    let thread = spawn(Watcher::new(temp.rules()), sender, receiver).unwrap();
+    let watcher = Watcher::new(temp.rules());
+    let (line, receiver) = Line::to(&watcher, 4);
+    let thread = spawn(watcher, sender, receiver).unwrap();
     for number in 1..20 {
         temp.write(&format!("d{number}/f{}.py", number + 100), "2");
-        let (reply, verdict) = crossbeam_channel::bounded(1);
-        commands.send(Command::LookNow(reply)).unwrap();
-        let verdict = verdict.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+        let verdict = line.look(std::time::Duration::from_secs(20)).unwrap();
         assert!(verdict.pending || verdict.batches == number as u64, "edit {number}: {verdict:?}");
         events.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
     }
-    drop(commands);
+    drop(line);
     thread.join().unwrap();
 }

@@ -5,16 +5,16 @@ use std::os::unix::fs::symlink;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 
-use super::super::{Command, Event, Quiet, Rules, Verdict, Watcher, spawn};
-use super::Temp;
+use super::super::{Command, Event, Line, Quiet, Rules, Verdict, Watcher, spawn};
+use super::{Temp, show};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
 struct Running {
     quiet: Arc<Quiet>,
-    commands: Sender<Command>,
+    line: Line,
     events: Receiver<Event>,
 }
 
@@ -23,15 +23,9 @@ impl Running {
         let watcher = Watcher::new(rules);
         let quiet = watcher.quiet();
         let (sender, events) = bounded(8);
-        let (commands, receiver) = bounded(4);
+        let (line, receiver) = Line::to(&watcher, 4);
         spawn(watcher, sender, receiver).unwrap();
-        Running { quiet, commands, events }
-    }
-
-    fn look(&self) -> Verdict {
-        let (reply, verdict) = bounded(1);
-        self.commands.send(Command::LookNow(reply)).unwrap();
-        verdict.recv_timeout(DEADLINE).unwrap()
+        Running { quiet, line, events }
     }
 
     /// All that was sent is said without a look.
@@ -46,7 +40,7 @@ impl Running {
     /// Neither is it quiet, however often it was looked at.
     fn is_never_quiet(&self) {
         for _ in 0..20 {
-            self.look();
+            assert!(self.line.look(DEADLINE).is_some());
             assert_eq!(self.quiet.verdict(), None);
         }
     }
@@ -81,6 +75,19 @@ fn a_save_is_known_of_the_moment_it_is_written() {
     running.is_quiet_after(100);
     temp.write("new/deep/c.py", "2");
     assert!(running.quiet.verdict().is_none_or(|verdict| verdict.batches == 101));
+}
+
+#[test]
+fn who_rests_hears_what_is_told() {
+    let temp = Temp::new();
+    let state = temp.write_old("state.json", "0");
+    let running = Running::new(temp.rules());
+    running.is_quiet_after(0);
+    assert!(running.line.tell(Command::IgnoreOutput(state), DEADLINE));
+    temp.write("a.py", "1");
+    temp.write("state.json", "1");
+    let Ok(Event::Changed(batch)) = running.events.recv_timeout(DEADLINE) else { panic!() };
+    assert_eq!(batch.iter().map(|change| show(change, &temp.0)).collect::<Vec<_>>(), ["+a.py"]);
 }
 
 #[test]

@@ -2,32 +2,31 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 
 use super::super::thread::Outbox;
-use super::super::{Change, ChangeKind, Command, Event, Look, Tier, Verdict, Watcher, spawn};
+use super::super::{Change, ChangeKind, Command, Event, Line, Look, Tier, Verdict, Watcher, spawn};
 use super::Temp;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
 struct Running {
     events: Receiver<Event>,
-    commands: Sender<Command>,
+    line: Line,
     thread: std::thread::JoinHandle<()>,
 }
 
 fn start(temp: &Temp, capacity: usize) -> Running {
     let (sender, events) = bounded(capacity);
-    let (commands, receiver) = bounded(4);
-    let thread = spawn(Watcher::new(temp.rules()), sender, receiver).unwrap();
-    Running { events, commands, thread }
+    let watcher = Watcher::new(temp.rules());
+    let (line, receiver) = Line::to(&watcher, 4);
+    let thread = spawn(watcher, sender, receiver).unwrap();
+    Running { events, line, thread }
 }
 
 impl Running {
     fn look_now(&self) -> Verdict {
-        let (reply, verdict) = bounded(1);
-        self.commands.send(Command::LookNow(reply)).unwrap();
-        verdict.recv_timeout(DEADLINE).unwrap()
+        self.line.look(DEADLINE).unwrap()
     }
 
     fn changed(&self) -> Vec<(String, ChangeKind)> {
@@ -39,7 +38,7 @@ impl Running {
     }
 
     fn stop(self) {
-        self.commands.send(Command::Stop).unwrap();
+        assert!(self.line.tell(Command::Stop, DEADLINE));
         self.thread.join().unwrap();
     }
 }
@@ -102,7 +101,7 @@ fn output_can_be_left_out_while_it_runs() {
     let temp = Temp::new();
     let path = temp.write_old("state.json", "0");
     let running = start(&temp, 8);
-    running.commands.send(Command::IgnoreOutput(path)).unwrap();
+    assert!(running.line.tell(Command::IgnoreOutput(path), DEADLINE));
     temp.write("state.json", "1");
     assert!(!running.look_now().pending);
     temp.write("a.py", "1");
@@ -113,13 +112,13 @@ fn output_can_be_left_out_while_it_runs() {
 #[test]
 fn it_ends_when_either_side_has_gone() {
     let temp = Temp::new();
-    let Running { commands, thread, events } = start(&temp, 1);
-    drop(commands);
+    let Running { line, thread, events } = start(&temp, 1);
+    drop(line);
     thread.join().unwrap();
     drop(events);
-    let Running { commands, thread, events } = start(&temp, 1);
+    let Running { line, thread, events } = start(&temp, 1);
     drop(events);
     temp.write("a.py", "1");
     thread.join().unwrap();
-    drop(commands);
+    drop(line);
 }

@@ -205,6 +205,24 @@ fn a_client_on_stdin_that_does_not_read_holds_up_nobody_of_its_group() {
     assert_eq!(super::texts(&answer), ["one"]);
 }
 
+/// Nor do others lose their sessions when too much waits for it, and it loses its own.
+#[test]
+fn a_client_on_stdin_that_never_reads_loses_only_its_own_session() {
+    let bench = Bench::new();
+    let mut program = with_unread_stdout(&bench, &["--shared"], &["python3", "child.py", "server.json"]);
+    let address = program.address();
+    let mut session = super::session(&program, address);
+    program.request("0", "initialize", super::CLIENT);
+    let mut call =
+        |length: usize| program.request(&format!("\"{}\"", "x".repeat(length)), "tools/call", r#"{"name":"add","arguments":{}}"#);
+    (0..250).for_each(|number| call(80_000 + number));
+    program.stderr("the client on stdin takes nothing more");
+    let answer = session.call("1", "tools/call", r#"{"name":"add","arguments":{}}"#);
+    assert_eq!(super::texts(&answer), ["one"]);
+    program.close_stdin();
+    assert_eq!(program.wait().code(), Some(0));
+}
+
 /// Answers `initialize`, and reads nothing more.
 const DEAF: &str = r#"import json, sys, time
 asked = json.loads(sys.stdin.readline())

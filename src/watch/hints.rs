@@ -44,9 +44,10 @@ impl Watcher {
         }
         self.is_behind |= hint.is_lost || hint.has_gone || hint.files.iter().any(|(_, name)| name == ".gitignore");
         for (dir, name) in &hint.directories {
-            let is_left_out =
-                self.tree.get(dir).and_then(|dir| dir.slots.get(name)).is_some_and(|slot| matches!(slot.kind, Kind::LeftOut { .. }));
-            self.is_behind |= Names::directory(name.as_encoded_bytes()) && !is_left_out;
+            let known = self.tree.get(dir);
+            let is_left_out = known.and_then(|dir| dir.slots.get(name)).is_some_and(|slot| matches!(slot.kind, Kind::LeftOut { .. }));
+            let is_root = self.tops.iter().any(|top| top.path == dir.join(name));
+            self.is_behind |= is_root || known.is_some() && Names::directory(name.as_encoded_bytes()) && !is_left_out;
         }
         if hint.files.iter().any(|(dir, name)| self.leads_elsewhere(dir, name)) {
             // By the same paths other directories are to be followed: the full look follows everything anew.
@@ -236,10 +237,24 @@ mod linux {
             self.queue.as_deref().ok_or(Errno::EBADF)
         }
 
+        /// A directory was removed. Whose working directory it is keeps it alive, and the kernel silent: what has its name next is another one.
+        fn unfollow(&mut self, dir: &Path) {
+            self.followed.retain(|path| !path.starts_with(dir));
+            let queue = self.queue.clone();
+            self.paths.retain(|number, path| {
+                let is_kept = !path.starts_with(dir);
+                if let Some(queue) = queue.as_ref().filter(|_| !is_kept) {
+                    // Nearly always it is gone already.
+                    let _ = queue.0.rm_watch(*number);
+                }
+                is_kept
+            });
+        }
+
         /// What has happened since the last time.
         pub(in crate::watch) fn take(&mut self) -> Hint {
             let mut hint = Hint::default();
-            let mut readings = 0;
+            let (mut readings, mut gone) = (0, Vec::new());
             while let Some(Ok(events)) = self.queue.as_ref().map(|queue| queue.0.read_events()) {
                 readings += 1;
                 for event in events {
@@ -254,12 +269,16 @@ mod linux {
                         hint.is_lost = true;
                     } else if let (Some(dir), Some(name)) = (self.paths.get(&event.wd), event.name) {
                         let is_directory = event.mask.contains(AddWatchFlags::IN_ISDIR);
+                        if is_directory && event.mask.contains(AddWatchFlags::IN_DELETE) {
+                            gone.push(dir.join(&name));
+                        }
                         let found = if is_directory { &mut hint.directories } else { &mut hint.files };
                         found.insert((dir.clone(), name));
                         // What lies below has other paths now, of which nobody tells.
                         hint.is_lost |= is_directory && event.mask.intersects(AddWatchFlags::IN_MOVE);
                     }
                 }
+                gone.drain(..).for_each(|path| self.unfollow(&path));
                 if readings >= READINGS {
                     hint.is_lost = true;
                     break;

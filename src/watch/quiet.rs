@@ -77,14 +77,22 @@ impl Watcher {
         let named: Vec<_> = self.named.iter().chain(files_as_roots).cloned().collect();
         // A program that a linker made often has two names. It cannot be written to while it runs.
         self.has_doubles = named.iter().any(|path| fs::metadata(path).is_ok_and(|meta| stamp::has_other_names(&meta)));
-        named.iter().all(|path| {
-            // A link is what it leads to, and has to be followed itself.
-            let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-            [path.as_path(), &real].into_iter().filter_map(Path::parent).all(|dir| {
-                self.hints.follow(dir);
-                self.hints.come_from(dir) && is_real(dir)
+        // Nobody but its parent tells that a root is another directory now.
+        let roots: Vec<_> =
+            self.tops.iter().filter(|top| top.was_directory).filter_map(|top| top.path.parent()).map(Path::to_path_buf).collect();
+        let follows_roots = roots.iter().all(|dir| {
+            self.hints.follow(dir);
+            self.hints.come_from(dir)
+        });
+        follows_roots
+            && named.iter().all(|path| {
+                // A link is what it leads to, and has to be followed itself.
+                let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+                [path.as_path(), &real].into_iter().filter_map(Path::parent).all(|dir| {
+                    self.hints.follow(dir);
+                    self.hints.come_from(dir) && is_real(dir)
+                })
             })
-        })
     }
 
     /// Whether nothing on the way to a root is a link, which could lead elsewhere one day.

@@ -116,13 +116,13 @@ fn a_server_that_does_not_start_is_explained_to_person_and_model() {
 fn a_server_that_says_nothing_is_given_up_at_its_deadline() {
     let bench = Bench::new();
     bench.write("deaf.py", "import time\nprint('Listening!', flush=True)\ntime.sleep(60)\n");
-    let program = bench.start(&["--start-timeout", "500ms"], &["python3", "deaf.py"]);
+    let program = bench.start(&["--start-timeout", "2s"], &["python3", "deaf.py"]);
     let mut program: Program = program;
     program.request("1", "initialize", INITIALIZE);
     let lines = [program.stderr("stdout"), program.stderr("did not start")];
     let wanted = [
         "WARN  dropped: the server wrote to its stdout what is no message: \"Listening!\"",
-        "ERROR the server did not start: it did not answer initialize within 500ms (--start-timeout)",
+        "ERROR the server did not start: it did not answer initialize within 2s (--start-timeout)",
     ];
     assert_eq!(plain(lines, &bench), wanted);
 }

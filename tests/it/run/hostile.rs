@@ -86,6 +86,26 @@ fn a_directory_that_disappears_and_comes_back_is_watched_again() {
     }
 }
 
+/// The old one is alive as long as somebody works in it, and the kernel tells nothing of its end.
+#[test]
+fn a_working_directory_that_is_removed_and_made_again_is_watched_like_the_first() {
+    let bench = Bench::new();
+    let mut client = bench.run(&[]);
+    client.initialize();
+    assert_eq!(client.version(), "one");
+    let child = fs::read(bench.path("child.py")).unwrap();
+    fs::remove_dir_all(&bench.dir).unwrap();
+    client.program.stderr("is gone");
+    fs::create_dir(&bench.dir).unwrap();
+    fs::write(bench.path("child.py"), child).unwrap();
+    bench.edit("two", &["add"], json!({}));
+    eventually("there is something to start", || client.version() == "two");
+    for name in ["three", "four", "five"] {
+        bench.edit(name, &["add"], json!({}));
+        assert_eq!(client.version(), name);
+    }
+}
+
 #[test]
 fn what_it_watches_is_said_and_loudly_when_that_is_nothing() {
     let bench = Bench::new();

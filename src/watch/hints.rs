@@ -272,10 +272,11 @@ mod linux {
                         if is_directory && event.mask.contains(AddWatchFlags::IN_DELETE) {
                             gone.push(dir.join(&name));
                         }
+                        // What lies below has other paths now, of which nobody tells.
+                        hint.is_lost |=
+                            is_directory && event.mask.intersects(AddWatchFlags::IN_MOVE) && self.followed.contains(&dir.join(&name));
                         let found = if is_directory { &mut hint.directories } else { &mut hint.files };
                         found.insert((dir.clone(), name));
-                        // What lies below has other paths now, of which nobody tells.
-                        hint.is_lost |= is_directory && event.mask.intersects(AddWatchFlags::IN_MOVE);
                     }
                 }
                 gone.drain(..).for_each(|path| self.unfollow(&path));

@@ -188,7 +188,7 @@ mod linux {
 
         /// From now on hints about `dir` come; to be called before it is read, each time.
         pub(in crate::watch) fn follow(&mut self, dir: &Path) {
-            if self.is_full || self.followed.contains(dir) {
+            if self.is_full {
                 return;
             }
             let added = match self.begin() {
@@ -202,8 +202,13 @@ mod linux {
                 Err(error) => Err(error),
             };
             match added {
+                // The number is that of the directory, and the same each time.
+                Ok(number) if self.paths.contains_key(&number) && self.followed.contains(dir) => {}
                 Ok(number) => {
-                    self.followed.insert(dir.to_path_buf());
+                    if !self.followed.insert(dir.to_path_buf()) {
+                        // Another one has taken its place: one above was renamed, or a drive mounted.
+                        self.forget(dir);
+                    }
                     self.paths.insert(number, dir.to_path_buf());
                     self.is_blind |= !statfs::statfs(dir).is_ok_and(|drive| LOCAL.contains(&drive.filesystem_type()));
                 }
@@ -215,6 +220,18 @@ mod linux {
                 }
             }
             self.is_full |= self.followed.len() >= MOST;
+        }
+
+        fn forget(&mut self, dir: &Path) {
+            let queue = self.queue.as_deref();
+            self.paths.retain(|number, path| {
+                let stays = path != dir;
+                if !stays {
+                    // It fails when the directory is gone.
+                    queue.into_iter().for_each(|queue| drop(queue.0.rm_watch(*number)));
+                }
+                stays
+            });
         }
 
         pub(in crate::watch) fn come_from(&self, dir: &Path) -> bool {

@@ -48,6 +48,8 @@ struct State {
     answers: Vec<Message>,
     way: Option<Way>,
     opener: Option<Opener>,
+    /// Who runs the call while there is an opener.
+    runner: Option<std::thread::ThreadId>,
     /// A stream that begins and waits for its writer.
     body: Option<EventBody>,
     writer: Option<JoinHandle<()>>,
@@ -139,7 +141,10 @@ impl Response {
 
     /// Runs `job`, which is the call itself, on this thread; a stream that begins meanwhile is written by `opener`.
     pub(crate) fn run(&self, job: impl FnOnce(), opener: Opener) -> Ended {
-        self.lock().opener = Some(opener);
+        {
+            let mut state = self.lock();
+            (state.opener, state.runner) = (Some(opener), Some(std::thread::current().id()));
+        }
         job();
         self.lock().opener = None;
         self.wait()
@@ -171,7 +176,8 @@ impl Response {
         let is_answer = matches!(message.kind(), Kind::Result | Kind::Error);
         // The thread that would write a plain answer is busy with the call while there is an opener. What is answered past it, since the server ends and
         // the handler does not, goes out as a stream.
-        let is_past_call = !may_wait && state.opener.is_some();
+        let is_past_call =
+            !may_wait && message.kind() == Kind::Error && state.opener.is_some() && state.runner != Some(std::thread::current().id());
         if state.way.is_none() && is_answer && !is_past_call {
             let which = state.position(message.id());
             state.answers.push(message);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::super::{Command, Event, Line, Quiet, Rules, Verdict, Watcher, spawn};
+use super::super::{Command, Event, Line, Quiet, Rules, Tier, Verdict, Watcher, spawn};
 use super::{Temp, show};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -125,4 +125,24 @@ fn a_program_behind_a_link_is_followed_at_both_ends() {
     fs::remove_file(temp.path("bin/python")).unwrap();
     symlink(other, temp.path("bin/python")).unwrap();
     assert!(running.quiet.verdict().is_none_or(|verdict| verdict.batches > 1));
+}
+
+#[test]
+fn a_directory_that_took_the_place_of_another_is_followed_from_the_next_full_look_on() {
+    let temp = Temp::new();
+    let root = temp.0.join("above/root");
+    let save = |text: &str| {
+        fs::create_dir_all(&root).unwrap();
+        fs::write(root.join("a.py"), text).unwrap();
+    };
+    save("1");
+    let mut watcher = Watcher::new(Rules { roots: vec![root.clone()], ..Rules::default() });
+    fs::rename(temp.0.join("above"), temp.0.join("gone")).unwrap();
+    save("2");
+    watcher.look(Instant::now(), Tier::Full);
+    watcher.look(Instant::now(), Tier::Full);
+    watcher.settle_down(Some(1));
+    assert!(watcher.quiet().verdict().is_some());
+    save("3");
+    assert_eq!(watcher.quiet().verdict(), None);
 }

@@ -107,16 +107,18 @@ impl Drop for Controls {
     }
 }
 
-/// A socket of a process that had our number before us is in the way only until it is removed.
+/// It has its name once it listens: before that it refuses, and who asks would take it for that of a front that is gone, and remove it. A socket of a
+/// process that had our number before us is replaced.
 fn bind(path: &Path) -> io::Result<(PathBuf, UnixListener)> {
-    let listener = match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && UnixStream::connect(path).is_err() => {
-            std::fs::remove_file(path)?;
-            UnixListener::bind(path)
-        }
-        other => other,
-    };
-    Ok((path.to_path_buf(), listener?))
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    let young = path.with_extension("new");
+    // Nearly always there is none.
+    let _ = std::fs::remove_file(&young);
+    let listener = UnixListener::bind(&young)?;
+    std::fs::rename(&young, path)?;
+    Ok((path.to_path_buf(), listener))
 }
 
 fn accept(listener: &UnixListener, over: &AtomicBool, front: &Arc<dyn Controlled>) {

@@ -195,6 +195,9 @@ impl Core {
             return;
         }
         self.crowded_since = None;
+        if !self.is_crowded() {
+            return;
+        }
         let oldest = self.kids.iter().find(|kid| matches!(kid.phase, Phase::Draining { .. })).map(|kid| kid.number);
         if let Some(oldest) = oldest {
             log::warn!("calls at the oldest of three versions are lost: the newest has waited for them for {THIRD_WAITS:?}");

@@ -12,7 +12,8 @@ use crate::transport::reply::{EventBody, Full, Reply};
 impl Endpoints {
     /// Takes a request from the loop of a `tiny_http::Server` and answers it, or hands it back when its path is not one of ours.
     ///
-    /// The body is read here, in the loop's thread; a stream, and a call on `/mcp` that is waited for, get a thread of their own.
+    /// The body is read here, in the loop's thread; a stream, and a call on `/mcp` that is waited for, get a thread of their own: as many as
+    /// [`Limits`](crate::Limits) lets calls run and wait.
     ///
     /// The server keeps its own faults, which our listener does not have (measured on tiny_http 0.12.0): a request with an absurd `Content-Length` aborts
     /// the process; so do resets before the accept with `panic = "abort"`; running out of descriptors ends its accept loop for good; a client that

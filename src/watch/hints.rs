@@ -205,10 +205,11 @@ mod linux {
                 // The number is that of the directory, and the same each time.
                 Ok(number) if self.paths.contains_key(&number) && self.followed.contains(dir) => {}
                 Ok(number) => {
-                    if !self.followed.insert(dir.to_path_buf()) {
-                        // Another one has taken its place: one above was renamed, or a drive mounted.
-                        self.forget(dir);
+                    if self.followed.contains(dir) {
+                        // It had another number: one above was renamed, or a drive mounted.
+                        self.unfollow(|path| path == dir);
                     }
+                    self.followed.insert(dir.to_path_buf());
                     self.paths.insert(number, dir.to_path_buf());
                     self.is_blind |= !statfs::statfs(dir).is_ok_and(|drive| LOCAL.contains(&drive.filesystem_type()));
                 }
@@ -220,18 +221,6 @@ mod linux {
                 }
             }
             self.is_full |= self.followed.len() >= MOST;
-        }
-
-        fn forget(&mut self, dir: &Path) {
-            let queue = self.queue.as_deref();
-            self.paths.retain(|number, path| {
-                let stays = path != dir;
-                if !stays {
-                    // It fails when the directory is gone.
-                    queue.into_iter().for_each(|queue| drop(queue.0.rm_watch(*number)));
-                }
-                stays
-            });
         }
 
         pub(in crate::watch) fn come_from(&self, dir: &Path) -> bool {
@@ -254,17 +243,17 @@ mod linux {
             self.queue.as_deref().ok_or(Errno::EBADF)
         }
 
-        /// A directory was removed. Whose working directory it is keeps it alive, and the kernel silent: what has its name next is another one.
-        fn unfollow(&mut self, dir: &Path) {
-            self.followed.retain(|path| !path.starts_with(dir));
-            let queue = self.queue.clone();
+        /// These are other directories now, or none. One that is somebody's working directory lives on when it is removed, and the kernel says nothing of it.
+        fn unfollow(&mut self, is_other: impl Fn(&Path) -> bool) {
+            self.followed.retain(|path| !is_other(path));
+            let queue = self.queue.as_deref();
             self.paths.retain(|number, path| {
-                let is_kept = !path.starts_with(dir);
-                if let Some(queue) = queue.as_ref().filter(|_| !is_kept) {
+                let is_other = is_other(path);
+                if let Some(queue) = queue.filter(|_| is_other) {
                     // Nearly always it is gone already.
                     let _ = queue.0.rm_watch(*number);
                 }
-                is_kept
+                !is_other
             });
         }
 
@@ -296,7 +285,7 @@ mod linux {
                         found.insert((dir.clone(), name));
                     }
                 }
-                gone.drain(..).for_each(|path| self.unfollow(&path));
+                gone.drain(..).for_each(|gone| self.unfollow(|path| path.starts_with(&gone)));
                 if readings >= READINGS {
                     hint.is_lost = true;
                     break;

@@ -75,7 +75,7 @@ impl Watcher {
     pub(super) fn follow_single_files(&mut self) -> bool {
         let files_as_roots = self.tops.iter().filter(|top| !top.was_directory).map(|top| &top.path);
         let named: Vec<_> = self.named.iter().chain(files_as_roots).cloned().collect();
-        // A program that a linker made often has two names. It cannot be written to while it runs.
+        // As a program often has that a linker made. It is looked at every few milliseconds, as where nothing is told.
         self.has_doubles = named.iter().any(|path| fs::metadata(path).is_ok_and(|meta| stamp::has_other_names(&meta)));
         // Nobody but its parent tells that a root is another directory now.
         let roots: Vec<_> =

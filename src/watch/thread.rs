@@ -37,8 +37,6 @@ pub(crate) enum Command {
     LookNow(Sender<Verdict>),
     /// This file is output: leave it out from now on.
     IgnoreOutput(PathBuf),
-    /// End the thread. So does dropping the sender.
-    Stop,
 }
 
 /// The answer to [`Command::LookNow`].
@@ -81,7 +79,7 @@ impl Line {
     }
 }
 
-/// Starts the thread `watch`. The event queue must be bounded; it is never waited for.
+/// Starts the thread `watch`, which ends some time after the last [`Line`] to it. The event queue must be bounded; it is never waited for.
 pub(crate) fn spawn(watcher: Watcher, events: Sender<Event>, commands: Receiver<Command>) -> io::Result<JoinHandle<()>> {
     threads::start("watch", move || run(watcher, &events, &commands))
 }
@@ -110,7 +108,6 @@ fn run(mut watcher: Watcher, events: &Sender<Event>, commands: &Receiver<Command
             match command {
                 Command::LookNow(reply) => asked.push(reply),
                 Command::IgnoreOutput(path) => watcher.ignore_output(&path),
-                Command::Stop => return,
             }
         }
         let now = Instant::now();

@@ -273,8 +273,9 @@ impl Outlet for Lines {
                 return Ok(());
             }
             if method.ends_with("/list_changed") {
+                let waits_already = self.lock().aside.iter().any(|other| other.method() == method);
                 drop(method);
-                return if self.lock().aside.contains(&message) { Ok(()) } else { self.put_aside(message) };
+                return if waits_already { Ok(()) } else { self.put_aside(message) };
             }
         }
         if waits_for_nobody() { self.put_aside(message) } else { self.put(message, self.patience) }

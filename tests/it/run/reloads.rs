@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Bench, session, texts};
+use super::{Bench, CLIENT, session, texts};
+use crate::http;
 
 #[test]
 fn a_call_made_after_an_edit_is_answered_by_it_and_the_changed_list_is_announced() {
@@ -215,5 +216,25 @@ fn the_first_edit_of_any_file_of_a_large_tree_is_known_to_the_next_call() {
     for round in 1..10 {
         bench.write(&format!("more/d{round}/value.py"), &format!("VALUE = 'v{round:02}'\n"));
         assert_eq!(client.version(), format!("v{round:02}"));
+    }
+}
+
+#[test]
+fn a_quick_answer_over_streamable_http_is_a_plain_one() {
+    let bench = Bench::new();
+    let front = bench.serve(&[]);
+    let http = http::Client { address: front.address() };
+    let headers = [("Content-Type", "application/json"), ("Accept", "application/json, text/event-stream")];
+    let initialize = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{CLIENT}}}"#);
+    let answer = http.send("POST", "/mcp", &headers, &initialize);
+    let session = answer.header("mcp-session-id").unwrap().to_owned();
+    let headers = [headers[0], headers[1], ("Mcp-Session-Id", &session)];
+    http.send("POST", "/mcp", &headers, r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    // After a few quick ones the thread that sends a call reads its answer.
+    for id in 1..50 {
+        let call = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"version","arguments":{{}}}}}}"#);
+        let answer = http.send("POST", "/mcp", &headers, &call);
+        assert!(!answer.is_stream(), "call {id}");
+        assert_eq!(answer.json()["id"], id);
     }
 }

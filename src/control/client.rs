@@ -79,7 +79,7 @@ fn choose(fronts: Vec<Found>, silent: &[u64], pid: Option<u32>, here: &Path) -> 
 }
 
 /// Every front of this user that answers, and the process ids of those that do not. The socket of one that is gone is removed.
-fn all(places: &[PathBuf]) -> (Vec<Found>, Vec<u64>) {
+pub(super) fn all(places: &[PathBuf]) -> (Vec<Found>, Vec<u64>) {
     let (mut found, mut silent) = (Vec::new(), Vec::new());
     for place in places.iter().filter(|place| place::check(place).is_ok()) {
         let Ok(entries) = read_dir(place) else { continue };
@@ -118,16 +118,6 @@ fn ask(socket: &Path, request: &Value, patience: Duration) -> io::Result<Value> 
     let mut line = String::new();
     BufReader::new(stream.take(MOST_BYTES)).read_line(&mut line)?;
     Ok(serde_json::from_str(&line)?)
-}
-
-#[cfg(test)]
-pub(super) fn ask_for_tests(places: &[PathBuf]) -> Vec<Found> {
-    all(places).0
-}
-
-#[cfg(test)]
-pub(super) fn silent_for_tests(places: &[PathBuf]) -> Vec<u64> {
-    all(places).1
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ fn a_front_is_found_asked_and_gone() {
     let place = temp.0.join("place");
     let controls = Controls::open_in(std::slice::from_ref(&place), Arc::new(Canned)).unwrap();
     assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o700);
-    let found = client::ask_for_tests(std::slice::from_ref(&place));
+    let found = client::all(std::slice::from_ref(&place)).0;
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].status["pid"], std::process::id());
     assert_eq!(found[0].status["command"], "python \"a b\"");
@@ -61,7 +61,7 @@ fn a_front_is_found_asked_and_gone() {
     assert_eq!(reload(&found[0], Duration::from_secs(2)).unwrap(), Reloaded { live: true, text: "line 1\nline 2".to_owned() });
     assert!(!reload(&found[0], Duration::from_millis(5)).unwrap().live);
     drop(controls);
-    assert!(client::ask_for_tests(std::slice::from_ref(&place)).is_empty());
+    assert!(client::all(std::slice::from_ref(&place)).0.is_empty());
     assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
 }
 
@@ -72,7 +72,7 @@ fn a_socket_without_a_front_is_removed() {
     let stale = temp.0.join("place").join("1.sock");
     drop(UnixListener::bind(&stale).unwrap());
     assert!(stale.exists());
-    assert!(client::ask_for_tests(&[temp.0.join("place")]).is_empty());
+    assert!(client::all(&[temp.0.join("place")]).0.is_empty());
     assert!(!stale.exists());
     // One with our own number is replaced.
     drop(UnixListener::bind(temp.0.join("place").join(format!("{}.sock", std::process::id()))).unwrap());
@@ -132,7 +132,7 @@ fn many_reloads_may_be_waited_for_and_one_more_is_not_told_that_nobody_is_there(
             stream
         })
         .collect();
-    assert_eq!(client::silent_for_tests(&place), [u64::from(std::process::id())]);
+    assert_eq!(client::all(&place).1, [u64::from(std::process::id())]);
     drop(hold);
     for mut stream in waiting {
         let mut answer = String::new();

@@ -5,7 +5,6 @@
 //! 3. Two threads per child read stdout and stderr and call the one callback with each line (`output`).
 //! 4. A third waits for the end; [`Child::stop`] brings it about: close stdin, SIGTERM, SIGKILL (`life`).
 //! 5. What the child leaves behind, even outside its process group, is ended with it (`orphans`).
-#![allow(dead_code, reason = "used by the front")]
 
 mod life;
 #[cfg(test)]
@@ -33,9 +32,7 @@ use crate::error::Error;
 use life::Life;
 
 pub(crate) use resolve::resolve;
-#[allow(unused_imports, reason = "used by the front")]
 pub(crate) use spawner::Spawner;
-#[allow(unused_imports, reason = "used by the front")]
 pub(crate) use step::exec_step;
 
 /// What to start. No shell reads it.
@@ -154,6 +151,7 @@ pub(crate) struct Child {
 
 impl Child {
     /// The process id, which is the id of its group as well.
+    #[cfg(test)]
     pub(crate) fn pid(&self) -> u32 {
         self.life.pid().unsigned_abs()
     }
@@ -199,6 +197,7 @@ impl Child {
     }
 
     /// True until the process has ended.
+    #[cfg(test)]
     pub(crate) fn is_running(&self) -> bool {
         self.life.is_running()
     }

@@ -176,7 +176,6 @@ impl Config {
     }
 
     /// What really counts in this process: in the child of a front that is stdio and nothing else, whatever was set in code.
-    #[allow(dead_code, reason = "used by serve")]
     pub(crate) fn effective(&self) -> Config {
         if is_front_child(&process_env) { self.clone().into_child() } else { self.clone() }
     }
@@ -263,7 +262,6 @@ impl Config {
     }
 
     /// Puts what was set in code into the form it has when it comes from a variable, and refuses what makes no sense, alone or together.
-    #[allow(dead_code, reason = "used by serve")]
     pub(crate) fn check(mut self) -> Result<Config> {
         if self.transport == TransportMode::Stdio {
             return Ok(self);

@@ -144,7 +144,6 @@ pub(crate) trait Link: Send + Sync {
     fn version(&self) -> Option<Version>;
 
     /// Whether a call is running or waiting.
-    #[allow(dead_code, reason = "used by Streamable HTTP")]
     fn is_busy(&self) -> bool;
 
     /// The client is gone: everything it waits for is cancelled.

@@ -14,14 +14,41 @@ pub struct Error(Box<Kind>);
 pub type Result<T> = std::result::Result<T, Error>;
 
 enum Kind {
-    Usage { message: String },
-    Setting { name: String, value: String, allowed: String },
-    File { doing: &'static str, path: PathBuf, source: io::Error },
-    PortTaken { port: u16, source: io::Error },
-    Listen { address: String, source: io::Error },
-    CommandNotFound { program: String, is_a_file_here: bool },
-    CommandNotExecutable { program: String, source: io::Error },
-    Io { doing: String, source: io::Error },
+    Usage {
+        message: String,
+    },
+    Setting {
+        name: String,
+        value: String,
+        allowed: String,
+    },
+    File {
+        doing: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    PortTaken {
+        port: u16,
+        source: io::Error,
+    },
+    Listen {
+        address: String,
+        source: io::Error,
+    },
+    #[cfg_attr(not(feature = "run"), allow(dead_code, reason = "only a front starts a COMMAND"))]
+    CommandNotFound {
+        program: String,
+        is_a_file_here: bool,
+    },
+    #[cfg_attr(not(feature = "run"), allow(dead_code, reason = "only a front starts a COMMAND"))]
+    CommandNotExecutable {
+        program: String,
+        source: io::Error,
+    },
+    Io {
+        doing: String,
+        source: io::Error,
+    },
 }
 
 impl Error {
@@ -51,19 +78,19 @@ impl Error {
     }
 
     /// COMMAND's program does not exist.
-    #[allow(dead_code, reason = "used by the front")]
+    #[cfg_attr(not(feature = "run"), allow(dead_code, reason = "only a front starts a COMMAND"))]
     pub(crate) fn command_not_found(program: impl Into<String>) -> Error {
         Kind::CommandNotFound { program: program.into(), is_a_file_here: false }.into()
     }
 
     /// The same, and a file of that name lies in the working directory, where nobody looks for programs.
-    #[allow(dead_code, reason = "used by the front")]
+    #[cfg_attr(not(feature = "run"), allow(dead_code, reason = "only a front starts a COMMAND"))]
     pub(crate) fn command_is_a_file(program: impl Into<String>) -> Error {
         Kind::CommandNotFound { program: program.into(), is_a_file_here: true }.into()
     }
 
     /// COMMAND's program exists and cannot be executed.
-    #[allow(dead_code, reason = "used by the front")]
+    #[cfg_attr(not(feature = "run"), allow(dead_code, reason = "only a front starts a COMMAND"))]
     pub(crate) fn command_not_executable(program: impl Into<String>, source: io::Error) -> Error {
         Kind::CommandNotExecutable { program: program.into(), source }.into()
     }

@@ -29,7 +29,6 @@ pub(crate) fn priming(id: &str) -> String {
 }
 
 /// What goes before the text of a message that has an event id.
-#[allow(dead_code, reason = "used by Streamable HTTP")]
 pub(crate) fn message_with_id(id: &str) -> String {
     format!("event: message\nid: {id}\ndata: ")
 }

@@ -9,8 +9,8 @@
 //!
 //! Deadlines are totals, so dripping bytes do not stretch them. Memory grows with what has arrived, never with what was announced.
 //! After any [`Refusal`] the place of the next request is unknown: answer with [`Writer::closing`], [`linger`], and close.
-#![allow(dead_code, unused_imports, reason = "used by the listener")]
 
+mod decided;
 mod head;
 mod source;
 mod write;
@@ -25,7 +25,8 @@ mod tests;
 use std::io;
 use std::time::{Duration, Instant};
 
-pub(crate) use head::{Framing, Head, IS_TLS, Version};
+pub(crate) use decided::Framing;
+pub(crate) use head::{Head, IS_TLS, Version};
 pub(crate) use source::{Socket, Source, linger};
 pub(crate) use write::{CONTINUE, LAST_CHUNK, Writer};
 

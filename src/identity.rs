@@ -85,7 +85,6 @@ impl Key {
     }
 
     /// Whether `id` is one that a process with this key gave out.
-    #[allow(dead_code, reason = "used by Streamable HTTP")]
     pub fn is_ours(&self, id: &str) -> bool {
         let Some(random) = id.get(..2 * RANDOM).and_then(unhex) else { return false };
         equal(self.session_id(&random).as_bytes(), id.as_bytes())
@@ -100,7 +99,7 @@ impl Key {
 
 /// Whether a session id has the form that an id can have; ours have 48 hexadecimal digits, other servers' may be UUIDs.
 pub(crate) fn is_well_formed(id: &str) -> bool {
-    (16..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+    (16..=128).contains(&id.len()) && id.bytes().fold(true, |good, byte| good & (byte.is_ascii_hexdigit() | (byte == b'-')))
 }
 
 /// Compares without telling by the time it takes how much was equal: every byte is looked at, and what is found goes where the compiler cannot see that only
@@ -116,7 +115,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
-#[allow(dead_code, reason = "used by Streamable HTTP")]
 fn unhex(digits: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> = digits.chars().map(|digit| digit.to_digit(16).map(|digit| digit as u8)).collect();
     Some(digits?.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())

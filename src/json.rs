@@ -148,7 +148,7 @@ pub(crate) fn string(text: &str) -> String {
 /// The text that the JSON string `raw` stands for; none when it is not a string.
 pub(crate) fn unquote(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    if first::<scan::Backslash>(inner.as_bytes()).is_some() {
+    if first::<scan::Byte<b'\\'>>(inner.as_bytes()).is_some() {
         serde_json::from_str(raw).ok().map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(inner))

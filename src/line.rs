@@ -32,7 +32,7 @@ pub(crate) fn read(input: &mut impl BufRead, limit: usize) -> io::Result<Option<
             break;
         }
         is_empty = false;
-        let end = first::<scan::Feed>(available);
+        let end = first::<scan::Byte<b'\n'>>(available);
         let part = &available[..end.unwrap_or(available.len())];
         if line.len() + part.len() > limit + 1 {
             is_too_long = true;

@@ -248,14 +248,14 @@ impl Message {
     }
 
     /// The same message with another id.
-    #[allow(dead_code, reason = "used by the front")]
+    #[cfg_attr(not(feature = "run"), allow(dead_code, reason = "only a front changes messages"))]
     pub(crate) fn with_id(self, id: &str) -> Message {
         let range = self.id.range();
         self.replace(range, id)
     }
 
     /// The same message with `part`, a slice of its text that is the id or lies in the letter, replaced by other raw JSON.
-    #[allow(dead_code, reason = "used by the front")]
+    #[cfg_attr(not(feature = "run"), allow(dead_code, reason = "only a front changes messages"))]
     pub(crate) fn replace(self, part: Range<usize>, with: &str) -> Message {
         let Message { mut text, kind, id, method, letter, meta } = self;
         let moved = with.len() as i64 - part.len() as i64;

@@ -47,34 +47,30 @@ impl Lanes for u64 {
     }
 }
 
-/// Ends a line.
-pub(crate) struct Feed;
+/// This very byte.
+pub(crate) struct Byte<const BYTE: u8>;
 /// Ends a line, or belongs to its end.
 pub(crate) struct Break;
-/// Begins an escape in a JSON string.
-pub(crate) struct Backslash;
 /// Ends a JSON string, or begins an escape in one.
 pub(crate) struct QuoteOrBackslash;
 /// Cannot be in a JSON string as it is.
 pub(crate) struct ToEscape;
 /// A control character, but no tab.
 pub(crate) struct Control;
+/// Neither a letter nor a digit nor punctuation of ASCII.
+pub(crate) struct NotGraphic;
+/// Stands for another byte in a query.
+pub(crate) struct Coded;
 
-impl Kind for Feed {
+impl<const BYTE: u8> Kind for Byte<BYTE> {
     fn mark<L: Lanes>(lanes: L) -> L {
-        lanes.is(b'\n')
+        lanes.is(BYTE)
     }
 }
 
 impl Kind for Break {
     fn mark<L: Lanes>(lanes: L) -> L {
         lanes.is(b'\n') | lanes.is(b'\r')
-    }
-}
-
-impl Kind for Backslash {
-    fn mark<L: Lanes>(lanes: L) -> L {
-        lanes.is(b'\\')
     }
 }
 
@@ -96,22 +92,45 @@ impl Kind for Control {
     }
 }
 
+impl Kind for NotGraphic {
+    fn mark<L: Lanes>(lanes: L) -> L {
+        lanes.is_below(b'!') | !lanes.is_below(0x7f)
+    }
+}
+
+impl Kind for Coded {
+    fn mark<L: Lanes>(lanes: L) -> L {
+        lanes.is(b'%') | lanes.is(b'+')
+    }
+}
+
 /// Where the first byte of the kind `K` stands.
 #[inline]
 pub(crate) fn first<K: Kind>(bytes: &[u8]) -> Option<usize> {
-    let passed = if bytes.len() < CHUNK { 0 } else { passed::<K>(bytes) };
-    let mut words = bytes[passed..].chunks_exact(WORD);
-    let mut at = passed;
-    for word in words.by_ref() {
-        if let Some(lane) = lane(K::mark(u64::from_le_bytes(word.try_into().unwrap_or_default()))) {
+    if bytes.len() < WORD {
+        // Filled up with zeros, which may be of the kind.
+        return lane(K::mark(short(bytes))).filter(|lane| *lane < bytes.len());
+    }
+    let mut at = if bytes.len() < CHUNK { 0 } else { passed::<K>(bytes) };
+    while let Some(word) = bytes[at..].first_chunk() {
+        if let Some(lane) = lane(K::mark(u64::from_le_bytes(*word))) {
             return Some(at + lane);
         }
         at += WORD;
     }
-    let rest = words.remainder();
-    // Filled up with zeros, which may be of the kind.
-    let word = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-    lane(K::mark(word)).filter(|lane| *lane < rest.len()).map(|lane| at + lane)
+    // The last word, of which a part may have been looked at.
+    let word = *bytes.last_chunk()?;
+    lane(K::mark(u64::from_le_bytes(word))).map(|lane| bytes.len() - WORD + lane)
+}
+
+/// Less than a word, read from both ends: where they overlap they say the same.
+fn short(bytes: &[u8]) -> u64 {
+    let (length, byte) = (bytes.len(), |at: usize| u64::from(bytes[at]) << (8 * at));
+    match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(low), Some(high)) => u64::from(u32::from_le_bytes(*low)) | u64::from(u32::from_le_bytes(*high)) << (8 * (length - 4)),
+        _ if length == 0 => 0,
+        _ => byte(0) | byte(length / 2) | byte(length - 1),
+    }
 }
 
 /// How many bytes lie before the chunk that has one of the kind.
@@ -134,7 +153,7 @@ mod tests {
         for byte in 0..=255 {
             // Beside all that a carry could come from.
             for other in [b'a', 0, 8, b'\t', 0x1f, b' ', 0x7f, 0x80, 0xff] {
-                for length in [1, 3, 7, 8, 9, 15, 16, 31, 32, 33, 70] {
+                for length in [1, 2, 3, 4, 7, 8, 9, 15, 16, 31, 32, 33, 70] {
                     for at in [0, length / 2, length - 1] {
                         let mut bytes = vec![other; length];
                         bytes[at] = byte;
@@ -147,23 +166,24 @@ mod tests {
 
     #[test]
     fn every_byte_is_told_from_every_other_wherever_it_stands() {
-        agree::<Feed>(|byte| byte == b'\n');
+        agree::<Byte<b'\n'>>(|byte| byte == b'\n');
         agree::<Break>(|byte| matches!(byte, b'\n' | b'\r'));
-        agree::<Backslash>(|byte| byte == b'\\');
         agree::<QuoteOrBackslash>(|byte| matches!(byte, b'"' | b'\\'));
         agree::<ToEscape>(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\'));
         agree::<Control>(|byte| byte != b'\t' && byte.is_ascii_control());
+        agree::<NotGraphic>(|byte| !byte.is_ascii_graphic());
+        agree::<Coded>(|byte| matches!(byte, b'%' | b'+'));
     }
 
     #[test]
     fn it_is_found_wherever_it_stands() {
         for length in 0..200 {
             let mut bytes = vec![b'a'; length];
-            assert_eq!(first::<Feed>(&bytes), None);
+            assert_eq!(first::<Byte<b'\n'>>(&bytes), None);
             for at in 0..length {
                 bytes[at] = b'\n';
                 bytes[length - 1] = b'\n';
-                assert_eq!(first::<Feed>(&bytes), Some(at), "{length}");
+                assert_eq!(first::<Byte<b'\n'>>(&bytes), Some(at), "{length}");
                 bytes[at] = b'a';
             }
         }

@@ -132,7 +132,7 @@ impl<P: Read> Pieces<P> {
                 Err(_) => return Ok(None),
                 Ok(available) => available,
             };
-            let end = first::<scan::Feed>(available);
+            let end = first::<scan::Byte<b'\n'>>(available);
             let (part, is_last) = (&available[..end.unwrap_or(available.len())], available.is_empty());
             match &mut self.skipped {
                 Some(skipped) => *skipped += part.len(),

@@ -102,7 +102,6 @@ impl Peer {
         }
     }
 
-    #[allow(dead_code, reason = "used by Streamable HTTP")]
     pub fn is_busy(&self) -> bool {
         !lock(&self.calls).open.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The head of a request: where it ends, what it says, and everything that makes it ambiguous.
+//! The head of a request: where it ends, and what it says.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -7,6 +7,7 @@ use std::str::{self, FromStr};
 use tiny_http::Method;
 
 use super::Refusal;
+use super::decided::{Decided, Framing};
 use crate::scan::{self, first};
 
 /// Up to so many headers are found without memory of their own. More would be a page of stack that each idle connection keeps.
@@ -21,17 +22,6 @@ pub(crate) enum Version {
     Http10,
     /// HTTP/1.1.
     Http11,
-}
-
-/// How long the body is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
-    /// There is no body.
-    None,
-    /// Exactly so many bytes.
-    Length(u64),
-    /// Until the chunk of size zero.
-    Chunked,
 }
 
 /// One request without its body.
@@ -50,6 +40,8 @@ pub(crate) struct Head {
     /// The whole head as it came; everything below is a part of it.
     text: String,
     target: Range<usize>,
+    /// Where the path ends, in the target.
+    path_end: usize,
     authority: Option<Range<usize>>,
     fields: Vec<(Range<usize>, Range<usize>)>,
 }
@@ -62,16 +54,16 @@ impl Head {
 
     /// The path as sent, not decoded.
     pub(crate) fn path(&self) -> &str {
-        match self.target().split('?').next() {
+        match &self.target()[..self.path_end] {
             // `http://host` and `http://host?query` leave the root unsaid.
-            None | Some("") => "/",
-            Some(path) => path,
+            "" => "/",
+            path => path,
         }
     }
 
     /// The first value of the query parameter `name`, percent-decoded.
     pub(crate) fn query(&self, name: &str) -> Option<Cow<'_, str>> {
-        let (_, query) = self.target().split_once('?')?;
+        let query = self.target().get(self.path_end + 1..)?;
         let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.into_iter().find(|(key, _)| decode(key) == name).map(|(_, value)| decode(value))
     }
@@ -94,61 +86,21 @@ impl Head {
         self.fields.iter().filter(move |(field, _)| self.is_called(field, name)).map(|(_, value)| &self.text[value.clone()])
     }
 
-    /// A dozen names are looked for in each head, and most fields are told from them by their lengths, or by how they begin.
+    /// A dozen names are looked for in each head, and most fields are told from them by their lengths.
     #[inline]
     fn is_called(&self, field: &Range<usize>, name: &str) -> bool {
-        let begins_alike = || self.text.as_bytes()[field.start].eq_ignore_ascii_case(&name.as_bytes()[0]);
-        field.len() == name.len() && begins_alike() && self.has_letters(field, name)
-    }
-
-    /// Apart, or what comes before would not become part of the loops.
-    #[inline(never)]
-    fn has_letters(&self, field: &Range<usize>, name: &str) -> bool {
-        self.text.as_bytes()[field.clone()].eq_ignore_ascii_case(name.as_bytes())
+        field.len() == name.len() && is_alike(&self.text.as_bytes()[field.clone()], name.as_bytes())
     }
 
     /// All headers as sent: name and value.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         self.fields.iter().map(|(name, value)| (&self.text[name.clone()], &self.text[value.clone()]))
     }
+}
 
-    /// True when every `name` header together lists `token`, in any case.
-    fn lists(&self, name: &str, token: &str) -> bool {
-        self.headers(name).flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
-    }
-
-    /// Fills in what the headers decide, and refuses what they leave open.
-    fn judge(mut self) -> Result<Head, Refusal> {
-        let old = self.version == Version::Http10;
-        match self.headers("host").count() {
-            0 if old => {}
-            1 => {}
-            0 => return Err(Refusal::bad("the Host header is missing")),
-            _ => return Err(Refusal::bad("more than one Host header")),
-        }
-        self.framing = {
-            let mut lengths = self.headers("content-length");
-            let mut codings = self.headers("transfer-encoding");
-            match (lengths.next(), codings.next()) {
-                (None, None) => Framing::None,
-                (Some(_), Some(_)) => return Err(Refusal::bad("Content-Length together with Transfer-Encoding")),
-                (Some(_), _) if lengths.next().is_some() => return Err(Refusal::bad("more than one Content-Length")),
-                (Some(length), None) => Framing::Length(content_length(length)?),
-                (None, Some(_)) if old => return Err(Refusal::bad("Transfer-Encoding in HTTP/1.0")),
-                (None, Some(coding)) if codings.next().is_none() && coding.eq_ignore_ascii_case("chunked") => Framing::Chunked,
-                (None, Some(_)) => return Err(Refusal::bad("Transfer-Encoding must be exactly chunked")),
-            }
-        };
-        self.keep_alive = !self.lists("connection", "close") && (!old || self.lists("connection", "keep-alive"));
-        // HTTP/1.0 knows neither Expect nor 100: RFC 9110, section 10.1.1, has us ignore it there.
-        if !old {
-            if self.headers("expect").any(|value| !value.eq_ignore_ascii_case("100-continue")) {
-                return Err(Refusal::Bad { status: 417, why: "the only expectation known is 100-continue" });
-            }
-            self.expects_continue = self.header("expect").is_some();
-        }
-        Ok(self)
-    }
+/// Whether two names of the same length are one, in any case. Most clients write theirs as we do.
+fn is_alike(one: &[u8], other: &[u8]) -> bool {
+    one == other || one.iter().zip(other).fold(true, |alike, (a, b)| alike & a.eq_ignore_ascii_case(b))
 }
 
 /// A search for the end of a head, resumed when more bytes are here.
@@ -210,7 +162,10 @@ impl Scan {
     pub(super) fn head(self, bytes: &[u8], most: usize) -> Result<Head, Refusal> {
         let (request, headers_at) = self.request.ok_or(Refusal::bad("the request line is missing"))?;
         // A value may hold any byte above ASCII (RFC 9110, 5.5). What is not UTF-8 is marked, and stays visible to the checks behind us.
-        let text = String::from_utf8_lossy(&bytes[self.begin..]).into_owned();
+        let text = match str::from_utf8(&bytes[self.begin..]) {
+            Ok(text) => text.to_owned(),
+            Err(_) => String::from_utf8_lossy(&bytes[self.begin..]).into_owned(),
+        };
         let fields = &text.as_bytes()[headers_at..];
         let mut few = [httparse::EMPTY_HEADER; FEW];
         let mut many = Vec::new();
@@ -229,19 +184,21 @@ impl Scan {
             let start = part.as_ptr().addr() - text.as_ptr().addr();
             start..start + part.len()
         };
-        let fields = found.iter().map(|header| (place(header.name.as_bytes()), place(header.value))).collect();
-        Head {
+        let fields: Vec<_> = found.iter().map(|header| (place(header.name.as_bytes()), place(header.value))).collect();
+        let texts = fields.iter().map(|(name, value)| (&text[name.clone()], &text[value.clone()]));
+        let Decided { framing, keep_alive, expects_continue } = Decided::by(texts, request.version)?;
+        Ok(Head {
             method: request.method,
             version: request.version,
-            framing: Framing::None,
-            keep_alive: false,
-            expects_continue: false,
+            framing,
+            keep_alive,
+            expects_continue,
+            path_end: first::<scan::Byte<b'?'>>(&text.as_bytes()[request.target.clone()]).unwrap_or(request.target.len()),
             target: request.target,
             authority: request.authority,
             fields,
             text,
-        }
-        .judge()
+        })
     }
 }
 
@@ -255,10 +212,8 @@ struct RequestLine {
 impl RequestLine {
     fn parse(line: &[u8]) -> Result<RequestLine, Refusal> {
         let malformed = Refusal::bad("the request line is malformed");
-        let mut parts = line.split(|byte| *byte == b' ');
-        let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            return Err(malformed);
-        };
+        let (method, rest) = cut::<b' '>(line).ok_or(malformed)?;
+        let (target, version) = cut::<b' '>(rest).ok_or(malformed)?;
         let version = match version {
             b"HTTP/1.1" => Version::Http11,
             b"HTTP/1.0" => Version::Http10,
@@ -269,7 +224,7 @@ impl RequestLine {
                 _ => return Err(malformed),
             },
         };
-        if !is_token(method) || !target.iter().all(u8::is_ascii_graphic) {
+        if !is_token(method) || first::<scan::NotGraphic>(target).is_some() {
             return Err(malformed);
         }
         let (Ok(name), Ok(text)) = (str::from_utf8(method), str::from_utf8(target)) else {
@@ -296,6 +251,11 @@ impl RequestLine {
         }
         Ok(RequestLine { method, version, target: path..end, authority: Some(from..path) })
     }
+}
+
+/// What is before the first `BYTE`, and what is behind it.
+fn cut<const BYTE: u8>(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    first::<scan::Byte<BYTE>>(bytes).map(|at| (&bytes[..at], &bytes[at + 1..]))
 }
 
 /// Why a client that speaks https is refused.
@@ -335,16 +295,9 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(token)
 }
 
-fn content_length(value: &str) -> Result<u64, Refusal> {
-    // `parse` alone would take a plus sign.
-    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-    let number = if digits { value.parse().ok() } else { None };
-    number.ok_or(Refusal::bad("Content-Length must be one decimal number"))
-}
-
 /// Percent-decoding; `+` is a space, and what is not a code stays as it is.
 fn decode(text: &str) -> Cow<'_, str> {
-    if !text.contains(['%', '+']) {
+    if first::<scan::Coded>(text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
     }
     let hex = |byte: Option<&u8>| byte.and_then(|byte| (*byte as char).to_digit(16));

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tiny_http::{Header, Method, StatusCode};
 
 use super::head::{Head, Version, is_token};
+use crate::scan::{self, first};
 
 /// Tells a client that waits before sending its body to go on. Only HTTP/1.1 knows it.
 pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -138,8 +139,7 @@ impl Writer {
 /// False for a header that would break the head or contradict it.
 fn is_harmless(header: &Header) -> bool {
     let name = header.field.as_str().as_str();
-    let value = header.value.as_str().bytes();
-    let clean = is_token(name.as_bytes()) && value.into_iter().all(|byte| byte == b'\t' || (b' '..0x7f).contains(&byte));
+    let clean = is_token(name.as_bytes()) && first::<scan::Control>(header.value.as_str().as_bytes()).is_none();
     if !clean {
         log::error!("a header was left out of an answer: its name or value cannot be sent");
     }

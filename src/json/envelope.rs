@@ -36,12 +36,12 @@ pub(crate) fn envelope<'a, const N: usize>(text: &'a str, names: [&'static str; 
     let mut reader = Reader { text, at: 0, has_breaks: false };
     let (mut members, mut inner, mut twice) = ([None; N], None, None);
     let read = reader.document(|reader, key| {
-        let name = names.iter().position(|name| is_key(key, name));
+        let name = names.iter().position(|name| key.is(name));
         let start = reader.at;
         if name.is_some_and(|index| names[index] == OUTER) && reader.peek() == Some(b'{') {
             reader.object(|reader, key| {
                 let value = reader.value()?;
-                if inner.is_none() && is_key(key, INNER) {
+                if inner.is_none() && key.is(INNER) {
                     inner = Some(value);
                 }
                 Some(())
@@ -72,9 +72,18 @@ fn unreadable(text: &str) -> Unreadable {
     }
 }
 
-/// Whether the JSON string `raw` stands for `name`.
-fn is_key(raw: &str, name: &str) -> bool {
-    &raw[1..raw.len() - 1] == name || (raw.contains('\\') && unquote(raw).is_some_and(|key| key == name))
+/// The name of a member, with its quotes.
+#[derive(Clone, Copy)]
+struct Key<'a> {
+    raw: &'a str,
+    /// Nothing in it is escaped.
+    is_plain: bool,
+}
+
+impl Key<'_> {
+    fn is(&self, name: &str) -> bool {
+        &self.raw[1..self.raw.len() - 1] == name || (!self.is_plain && unquote(self.raw).is_some_and(|key| key == name))
+    }
 }
 
 struct Reader<'a> {
@@ -107,14 +116,14 @@ impl<'a> Reader<'a> {
     }
 
     /// An object and nothing else. `member` reads the value of each member.
-    fn document(&mut self, member: impl FnMut(&mut Self, &'a str) -> Option<()>) -> Option<()> {
+    fn document(&mut self, member: impl FnMut(&mut Self, Key<'a>) -> Option<()>) -> Option<()> {
         self.space();
         self.object(member)?;
         self.space();
         (self.at == self.text.len()).then_some(())
     }
 
-    fn object(&mut self, mut member: impl FnMut(&mut Self, &'a str) -> Option<()>) -> Option<()> {
+    fn object(&mut self, mut member: impl FnMut(&mut Self, Key<'a>) -> Option<()>) -> Option<()> {
         self.expect(b'{')?;
         self.space();
         if self.peek()? == b'}' {
@@ -133,12 +142,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A key with its quotes, and the colon.
-    fn key(&mut self) -> Option<&'a str> {
+    /// A key, and the colon.
+    fn key(&mut self) -> Option<Key<'a>> {
         let start = self.at;
         self.expect(b'"')?;
-        self.rest_of_string()?;
-        let key = &self.text[start..self.at];
+        let is_plain = self.rest_of_string()?;
+        let key = Key { raw: &self.text[start..self.at], is_plain };
         self.space();
         self.expect(b':')?;
         self.space();
@@ -151,7 +160,9 @@ impl<'a> Reader<'a> {
         let mut nesting = Nesting::default();
         loop {
             match self.next()? {
-                b'"' => self.rest_of_string()?,
+                b'"' => {
+                    self.rest_of_string()?;
+                }
                 b'-' => {
                     let digit = self.next()?;
                     self.rest_of_number(digit)?;
@@ -196,13 +207,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Behind the opening quote.
-    fn rest_of_string(&mut self) -> Option<()> {
+    /// Behind the opening quote. Tells whether nothing in it is escaped.
+    fn rest_of_string(&mut self) -> Option<bool> {
         let bytes = self.text.as_bytes();
+        let mut is_plain = true;
         loop {
             self.at += first_to_escape(&bytes[self.at..])?;
             match self.next()? {
-                b'"' => return Some(()),
+                b'"' => return Some(is_plain),
                 b'\\' => match self.next()? {
                     b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
                     b'u' => {
@@ -214,6 +226,7 @@ impl<'a> Reader<'a> {
                 },
                 _ => return None,
             }
+            is_plain = false;
         }
     }
 

@@ -31,12 +31,15 @@ pub(super) fn walk<'a>(text: &'a str, mut visit: impl FnMut(Cow<'a, str>, &'a st
     }
     at = space_end(bytes, at + 1);
     while bytes.get(at) == Some(&b'"') {
-        let key_end = string_end(bytes, at);
-        let key = text.get(at..key_end).and_then(unquote).unwrap_or(Cow::Borrowed(""));
+        let (key_end, is_plain) = string_end(bytes, at);
+        let key = match is_plain {
+            true => text.get(at + 1..key_end - 1).map(Cow::Borrowed),
+            false => text.get(at..key_end).and_then(unquote),
+        };
         // Behind the colon.
         let start = space_end(bytes, space_end(bytes, key_end) + 1);
         let end = value_end(bytes, start);
-        if !visit(key, text.get(start..end).unwrap_or_default()) {
+        if !visit(key.unwrap_or_default(), text.get(start..end).unwrap_or_default()) {
             break;
         }
         // Behind the comma, or at the end.
@@ -53,7 +56,7 @@ fn space_end(bytes: &[u8], from: usize) -> usize {
 /// Behind the value that begins at `from`.
 fn value_end(bytes: &[u8], from: usize) -> usize {
     match bytes.get(from) {
-        Some(b'"') => string_end(bytes, from),
+        Some(b'"') => string_end(bytes, from).0,
         Some(b'{' | b'[') => nest_end(bytes, from),
         _ => {
             let rest = bytes.get(from..).unwrap_or_default();
@@ -68,7 +71,7 @@ fn nest_end(bytes: &[u8], from: usize) -> usize {
     while let Some(byte) = bytes.get(at) {
         match byte {
             b'"' => {
-                at = string_end(bytes, at);
+                at = string_end(bytes, at).0;
                 continue;
             }
             b'{' | b'[' => depth += 1,
@@ -85,17 +88,18 @@ fn nest_end(bytes: &[u8], from: usize) -> usize {
     at
 }
 
-/// Behind the closing quote of the string that begins at `from`.
-fn string_end(bytes: &[u8], from: usize) -> usize {
-    let mut at = from + 1;
+/// Behind the closing quote of the string that begins at `from`, and whether nothing in it is escaped.
+fn string_end(bytes: &[u8], from: usize) -> (usize, bool) {
+    let (mut at, mut is_plain) = (from + 1, true);
     loop {
         let rest = bytes.get(at..).unwrap_or_default();
         match first::<scan::QuoteOrBackslash>(rest) {
-            None => return bytes.len(),
-            Some(behind) if rest[behind] == b'"' => return at + behind + 1,
+            None => return (bytes.len(), false),
+            Some(behind) if rest[behind] == b'"' => return (at + behind + 1, is_plain),
             // What follows a backslash is no end, whatever it is.
             Some(behind) => at += behind + 2,
         }
+        is_plain = false;
     }
 }
 

@@ -102,7 +102,6 @@ impl EventStream {
     }
 
     /// Sends a message as an event that has an id.
-    #[allow(dead_code, reason = "used by Streamable HTTP")]
     pub fn send_with_id(&self, id: &str, message: Message) -> Result<(), Gone> {
         self.put(Item::Event { before: event::message_with_id(id), message: Some(message) }, Patience::UntilRoom)
     }

@@ -124,7 +124,8 @@ impl Wire {
         let mut whole = std::mem::take(&mut self.rest);
         whole.reserve_exact(item.len() + 16);
         if self.is_chunked && item.len() > 0 {
-            whole.extend_from_slice(format!("{:x}\r\n", item.len()).as_bytes());
+            push_hex(&mut whole, item.len());
+            whole.extend_from_slice(b"\r\n");
         }
         parts.iter().for_each(|part| whole.extend_from_slice(part.as_bytes()));
         if self.is_chunked && item.len() > 0 {
@@ -140,6 +141,12 @@ impl Wire {
             _ => Ok(()),
         }
     }
+}
+
+/// In digits of its own rather than formatted: it is written before every event.
+fn push_hex(out: &mut Vec<u8>, number: usize) {
+    let digits = (usize::BITS - number.leading_zeros()).div_ceil(4).max(1);
+    out.extend((0..digits).rev().map(|digit| b"0123456789abcdef"[number >> (4 * digit) & 15]));
 }
 
 /// How long it may take to write so many bytes: a slow line gets the time again for each mebibyte.
@@ -223,6 +230,15 @@ pub(crate) fn write_at_once(_: &TcpStream, _: &[u8]) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_is_written_in_hexadecimal() {
+        for number in [0, 1, 9, 15, 16, 255, 256, 0x1234_abcd, usize::MAX] {
+            let mut out = Vec::new();
+            push_hex(&mut out, number);
+            assert_eq!(out, format!("{number:x}").as_bytes());
+        }
+    }
 
     #[test]
     fn what_is_left_of_the_last_event_counts_for_the_time_of_the_next() {

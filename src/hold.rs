@@ -361,7 +361,7 @@ impl Hold {
             state.canary.clone()
         };
         let is_canary = canary.as_ref().is_some_and(|(id, _)| *id == group);
-        if let (Report::Failed { why, .. }, false) = (&report, is_canary) {
+        if let (Report::Failed { why, .. }, false, false) = (&report, is_canary, self.is_stopping()) {
             // Of the canary whoever waits for it says more.
             log::error!("the server did not start: {why}");
         }
@@ -371,7 +371,8 @@ impl Hold {
         }
     }
 
-    fn is_stopping(&self) -> bool {
+    /// From then on no server starts, and that is no fault of its code.
+    pub(crate) fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::SeqCst)
     }
 

@@ -313,6 +313,9 @@ impl Work {
     }
 
     fn report_failure(&self, failure: &Failure, newer: bool) {
+        if self.its.hold.is_stopping() {
+            return;
+        }
         let then = match () {
             () if newer => "files have changed since: trying again",
             () if self.its.stop_first => "the old version has been stopped before (--stop-first): calls wait for the next save",

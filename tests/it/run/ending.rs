@@ -86,3 +86,26 @@ fn over_http_it_is_ready_when_a_child_lives() {
     eventually("ready", || crate::support::get(address, "/readyz").status == 200);
     assert_eq!(crate::support::get(address, "/healthz").status, 200);
 }
+
+#[test]
+fn a_new_version_that_was_starting_is_no_news_at_the_end() {
+    for over_http in [true, false] {
+        let bench = Bench::new();
+        let mut front = if over_http { bench.serve(&[]) } else { bench.start(&[], &["python3", "child.py", "server.json"]) };
+        let _session = if over_http {
+            let address = front.address();
+            Some(super::session(&front, address))
+        } else {
+            front.request("1", "initialize", super::CLIENT);
+            front.answer("1");
+            None
+        };
+        let (trace, gate) = (bench.path("trace.tmp"), bench.path("gate.tmp"));
+        bench.edit("two", &["add"], json!({"gate_initialize": gate, "trace": trace}));
+        eventually("the new one starts", || std::fs::read_to_string(&trace).is_ok_and(|text| text.contains("two got initialize")));
+        front.signal(Signal::SIGTERM);
+        assert!(front.wait().success());
+        let said = front.rest_of_stderr();
+        assert!(!said.iter().any(|line| line.contains("WARN") || line.contains("ERROR")), "{said:#?}");
+    }
+}

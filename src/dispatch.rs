@@ -170,6 +170,8 @@ impl Driver {
             return Err(Box::new((message, refusal)));
         }
         let (number, size) = (call.number, message.as_str().len());
+        // Answered before whatever was sent behind it, which may be of the version that is yet to be agreed on.
+        let is_handshake = message.method() == "initialize";
         let listens = is_stateless && message.method() == "subscriptions/listen";
         let mut open = OpenCall { handler: Arc::clone(&self.handler), peer: Arc::clone(&self.peer), call, stays_open: false };
         let job: Job = if listens {
@@ -178,7 +180,11 @@ impl Driver {
         } else {
             Box::new(move || open.run(Request::new(message)))
         };
-        Ok(match self.peer.slots.admit(self.peer.lane, number, size, job) {
+        let admission = self.peer.slots.admit(self.peer.lane, number, size, job);
+        if is_handshake {
+            self.peer.slots.reserve(self.peer.lane);
+        }
+        Ok(match admission {
             // A request that stays open must not keep the thread that brought it.
             Admission::Run(job) if listens => {
                 self.peer.slots.run(job);

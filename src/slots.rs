@@ -81,6 +81,8 @@ struct Lane {
     waiting: VecDeque<Waiting>,
     bytes: usize,
     is_ready: bool,
+    /// What runs is to end before another call begins.
+    is_reserved: bool,
 }
 
 struct Waiting {
@@ -112,7 +114,7 @@ impl Slots {
         // Whoever returns or waits while a slot is free is held up by the bound of its own session, and no reason to hold up others.
         let free = state.running < self.bounds.calls;
         let lane = state.lanes.entry(lane_id).or_default();
-        if free && lane.running < self.bounds.calls_per_session && lane.waiting.is_empty() {
+        if free && lane.has_room(self.bounds) && lane.waiting.is_empty() {
             lane.running += 1;
             state.running += 1;
             drop(state);
@@ -125,6 +127,13 @@ impl Slots {
         lane.waiting.push_back(Waiting { ticket, bytes, job });
         state.mark_ready(lane_id, self.bounds);
         Admission::Waits
+    }
+
+    /// Keeps the calls to come of the session `lane` waiting until one that runs has ended.
+    pub fn reserve(&self, lane_id: u64) {
+        if let Some(lane) = self.lock().lanes.get_mut(&lane_id) {
+            lane.is_reserved = lane.running > 0;
+        }
     }
 
     /// Takes a call out of the line, if it still waits there; then it will never start.
@@ -230,6 +239,7 @@ impl Slots {
         state.running = state.running.saturating_sub(1);
         if let Some(lane) = state.lanes.get_mut(&lane_id) {
             lane.running = lane.running.saturating_sub(1);
+            lane.is_reserved = false;
         }
         state.forget_if_unused(lane_id);
         state.mark_ready(lane_id, self.bounds);
@@ -265,6 +275,12 @@ impl Slots {
     }
 }
 
+impl Lane {
+    fn has_room(&self, bounds: Bounds) -> bool {
+        self.running < bounds.calls_per_session && !self.is_reserved
+    }
+}
+
 impl State {
     /// A session that has nothing here any more leaves nothing behind.
     fn forget_if_unused(&mut self, id: u64) {
@@ -280,14 +296,14 @@ impl State {
 
     fn mark_ready(&mut self, id: u64, bounds: Bounds) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        if !lane.is_ready && !lane.waiting.is_empty() && lane.running < bounds.calls_per_session {
+        if !lane.is_ready && !lane.waiting.is_empty() && lane.has_room(bounds) {
             lane.is_ready = true;
             self.ready.push_back(id);
         }
     }
 
     fn next_returning(&mut self, bounds: Bounds) -> Option<Sender<()>> {
-        let has_room = |lanes: &Lanes, id: &u64| lanes.get(id).is_none_or(|lane| lane.running < bounds.calls_per_session);
+        let has_room = |lanes: &Lanes, id: &u64| lanes.get(id).is_none_or(|lane| lane.has_room(bounds));
         let at = self.returning.iter().position(|(id, _)| has_room(&self.lanes, id))?;
         let (id, turn) = self.returning.remove(at)?;
         self.running += 1;
@@ -299,7 +315,7 @@ impl State {
         while let Some(id) = self.ready.pop_front() {
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
             lane.is_ready = false;
-            if lane.running >= bounds.calls_per_session {
+            if !lane.has_room(bounds) {
                 continue;
             }
             let Some(waiting) = lane.waiting.pop_front() else { continue };

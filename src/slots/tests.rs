@@ -46,6 +46,26 @@ fn calls_beyond_the_bounds_wait_and_sessions_take_turns() {
 }
 
 #[test]
+fn behind_a_reserved_call_its_session_waits_and_no_other() {
+    let slots = slots(4, 4);
+    let (log, started) = bounded(16);
+    let (go, gate) = bounded(16);
+    assert!(matches!(admit(&slots, 1, "first", &log, &gate), Admission::Waits));
+    slots.reserve(1);
+    for (lane, name) in [(1, "a"), (1, "bb"), (2, "other")] {
+        assert!(matches!(admit(&slots, lane, name, &log, &gate), Admission::Waits));
+    }
+    let mut begun = [started.recv_timeout(SOON).unwrap(), started.recv_timeout(SOON).unwrap()];
+    begun.sort_unstable();
+    assert_eq!((begun, started.try_recv().is_err()), (["first", "other"], true));
+    (0..4).for_each(|_| go.send(()).unwrap());
+    let mut rest = [started.recv_timeout(SOON).unwrap(), started.recv_timeout(SOON).unwrap()];
+    rest.sort_unstable();
+    assert_eq!(rest, ["a", "bb"]);
+    assert!(slots.wait_until_quiet(SOON));
+}
+
+#[test]
 fn a_full_line_refuses_and_a_withdrawn_call_never_starts() {
     let slots = slots(1, 1);
     let (log, started) = bounded(16);

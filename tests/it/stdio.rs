@@ -82,6 +82,23 @@ fn an_unknown_first_request_is_answered_at_once() {
     assert_eq!(program.answer("0")["result"]["protocolVersion"], "2025-11-25");
 }
 
+/// Scripts write all that they have to say in one go, and take the first line for the answer to the first request.
+#[test]
+fn the_handshake_is_answered_before_what_was_sent_behind_it() {
+    let begin = r#"{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}"#;
+    let behind: String = (2..10).map(|id| format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/list\"}}\n")).collect();
+    for _ in 0..10 {
+        let mut program = Program::binary(&["demo"], &[]);
+        program.write(format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{begin}}}\n{behind}"));
+        program.close_stdin();
+        let mut ids: Vec<_> = (1..10).map(|_| program.message()["id"].as_u64().unwrap()).collect();
+        assert_eq!(ids[0], 1, "{ids:?}");
+        ids.sort_unstable();
+        assert_eq!(ids, (1..10).collect::<Vec<_>>());
+        assert_eq!(program.wait().code(), Some(0));
+    }
+}
+
 #[test]
 fn what_is_no_message_is_answered_and_the_stream_goes_on() {
     let mut program = Program::server("", &[("MCP_TEST_LINE", "1000")]);

@@ -38,20 +38,20 @@ impl Group {
 
     /// Lets something happen, and does what follows from it.
     pub(super) fn with<T>(self: &Arc<Group>, happen: impl FnOnce(&mut Core, Instant) -> T) -> T {
-        let (result, acts, is_common) = {
-            let mut core = self.lock();
-            let result = happen(&mut core, Instant::now());
-            core.arm();
-            (result, std::mem::take(&mut core.acts), self.rules.shared || core.stateless.is_some())
-        };
+        let mut core = self.lock();
+        let result = happen(&mut core, Instant::now());
+        self.follow(core);
+        result
+    }
+
+    /// Does what follows from what happened, without the lock.
+    fn follow(self: &Arc<Group>, mut core: MutexGuard<'_, Core>) {
+        core.arm();
+        let (acts, is_common) = (std::mem::take(&mut core.acts), self.rules.shared || core.stateless.is_some());
+        drop(core);
         let perform = || acts.into_iter().for_each(|act| self.perform(act));
         // None of those who share a child may be waited for.
-        if is_common {
-            waiting_for_nobody(perform)
-        } else {
-            perform()
-        }
-        result
+        if is_common { waiting_for_nobody(perform) } else { perform() }
     }
 
     pub(super) fn tick(self: &Arc<Group>) {

@@ -25,8 +25,8 @@ mod tests;
 use std::io;
 use std::time::{Duration, Instant};
 
-pub(crate) use decided::Framing;
-pub(crate) use head::{Head, IS_TLS, Version};
+pub(crate) use decided::{Framing, Version};
+pub(crate) use head::{Head, IS_TLS};
 pub(crate) use source::{Socket, Source, linger};
 pub(crate) use write::{CONTINUE, LAST_CHUNK, Writer};
 

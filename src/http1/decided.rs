@@ -1,7 +1,15 @@
 //! What the headers of a request decide about its body and its connection, and everything that makes it ambiguous.
 
 use super::Refusal;
-use super::head::Version;
+
+/// The version that the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// HTTP/1.0: closes unless asked to keep alive, and knows no chunks.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
 
 /// How long the body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,22 +7,13 @@ use std::str::{self, FromStr};
 use tiny_http::Method;
 
 use super::Refusal;
-use super::decided::{Decided, Framing};
+use super::decided::{Decided, Framing, Version};
 use crate::scan::{self, first};
 
 /// Up to so many headers are found without memory of their own. More would be a page of stack that each idle connection keeps.
 const FEW: usize = 16;
 /// Empty lines before a request line that are forgiven: old clients send one after a body (RFC 9112, section 2.2).
 const BLANK_LINES: usize = 2;
-
-/// The version that the client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
-    /// HTTP/1.0: closes unless asked to keep alive, and knows no chunks.
-    Http10,
-    /// HTTP/1.1.
-    Http11,
-}
 
 /// One request without its body.
 #[derive(Clone, Debug)]

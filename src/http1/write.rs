@@ -8,7 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tiny_http::{Header, Method, StatusCode};
 
-use super::head::{Head, Version, is_token};
+use super::decided::Version;
+use super::head::{Head, is_token};
 use crate::scan::{self, first};
 
 /// Tells a client that waits before sending its body to go on. Only HTTP/1.1 knows it.

@@ -23,6 +23,8 @@ use crate::error::{Error, Result};
 
 pub(crate) use dotenv::Dotenv;
 #[cfg(feature = "run")]
+pub(crate) use dotenv::Note;
+#[cfg(feature = "run")]
 pub(crate) use dotenv::pairs as env_file;
 pub use limits::Limits;
 #[cfg(feature = "run")]
@@ -31,8 +33,6 @@ pub use run::RunConfig;
 pub(crate) use run::SETTINGS as RUN_SETTINGS;
 #[cfg(feature = "run")]
 pub(crate) use settings::{Setting, put};
-#[cfg(feature = "run")]
-pub(crate) use sources::Note;
 pub(crate) use sources::Sources;
 pub use token::Token;
 #[cfg(feature = "run")]

@@ -16,6 +16,7 @@ mod result;
 #[cfg(test)]
 mod tests;
 mod tool;
+mod types;
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,7 +38,8 @@ pub use handle::ServerHandle;
 pub use prompt::{Prompt, PromptMessage, PromptResult};
 pub use resource::{Resource, ResourceTemplate, UriMatch};
 pub use result::{ToolError, ToolResult};
-pub use tool::{Tool, Type};
+pub use tool::Tool;
+pub use types::Type;
 
 /// Items in one page of a list, unless set.
 const PAGE_SIZE: usize = 100;

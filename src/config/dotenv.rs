@@ -10,8 +10,21 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::sources::Note;
 use crate::error::{Error, Result};
+
+/// A line for the log, which may not be installed yet while settings are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Note {
+    pub(crate) level: log::Level,
+    pub(crate) text: String,
+}
+
+impl Note {
+    /// Writes it to the log.
+    pub(crate) fn log(&self) {
+        log::log!(self.level, "{}", self.text);
+    }
+}
 
 /// What a file that comes with somebody's repository may decide: no command, no file, no port without a token.
 const NAMES: [&str; 6] = ["MCP_TRANSPORT", "MCP_HTTP_HOST", "MCP_HTTP_PORT", "MCP_HTTP_TOKEN", "MCP_DEV_MODE", "MCP_LOG"];

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::dotenv::Dotenv;
+use super::dotenv::{Dotenv, Note};
 use super::is_front_child;
 use super::settings::Setting;
 use crate::error::{Error, Result};
@@ -24,20 +24,6 @@ pub(crate) struct Found {
     pub(crate) name: String,
     /// Without white space around it.
     pub(crate) value: String,
-}
-
-/// A line for the log, which may not be installed yet while settings are read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Note {
-    pub(crate) level: log::Level,
-    pub(crate) text: String,
-}
-
-impl Note {
-    /// Writes it to the log.
-    pub(crate) fn log(&self) {
-        log::log!(self.level, "{}", self.text);
-    }
 }
 
 /// All layers above the defaults.

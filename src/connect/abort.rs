@@ -5,8 +5,6 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::connect::wire::has_hung_up;
-
 /// Ends whatever one call or one stream waits for.
 #[derive(Default)]
 pub(super) struct Abort {
@@ -108,6 +106,21 @@ fn close(state: &mut State) {
         // Fails when the other side was faster.
         drop(socket.shutdown(Shutdown::Both));
     }
+}
+
+/// Whether the other side has closed its end, whatever is still to be read before that; false where the system does not tell.
+#[cfg(target_os = "linux")]
+fn has_hung_up(stream: &TcpStream) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    // POLLRDHUP, which nix does not name. Errors are reported unasked.
+    let flags = PollFlags::from_bits_retain(0x2000);
+    poll(&mut [PollFd::new(stream.as_fd(), flags)], PollTimeout::ZERO).is_ok_and(|found| found > 0)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn has_hung_up(_stream: &TcpStream) -> bool {
+    false
 }
 
 /// The error of a wait that was ended.

@@ -99,21 +99,6 @@ fn addresses(url: &Url) -> io::Result<Vec<SocketAddr>> {
     (url.host.as_str(), url.port).to_socket_addrs().map(Iterator::collect)
 }
 
-/// Whether the other side has closed its end, whatever is still to be read before that; false where the system does not tell.
-#[cfg(target_os = "linux")]
-pub(super) fn has_hung_up(stream: &TcpStream) -> bool {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use std::os::fd::AsFd;
-    // POLLRDHUP, which nix does not name. Errors are reported unasked.
-    let flags = PollFlags::from_bits_retain(0x2000);
-    poll(&mut [PollFd::new(stream.as_fd(), flags)], PollTimeout::ZERO).is_ok_and(|found| found > 0)
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(super) fn has_hung_up(_stream: &TcpStream) -> bool {
-    false
-}
-
 /// A peer that vanished without a word is noticed after half a minute; a call has no deadline of its own.
 #[cfg(target_os = "linux")]
 fn notice_dead_peers(stream: &TcpStream) {

@@ -7,7 +7,7 @@ use serde_core::de::DeserializeOwned;
 use crate::json;
 use crate::rpc_error::RpcError;
 use crate::server::result::ToolError;
-use crate::server::tool::Type;
+use crate::server::types::Type;
 
 /// The arguments of a call of a tool or prompt. A failure names its argument, and `?` hands it to the client.
 ///

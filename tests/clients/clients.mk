@@ -2,8 +2,8 @@
 # Expects BIN and the target `build` of the top Makefile. Everything is installed below target/clients; a second run installs nothing.
 
 CLIENTS := target/clients
-CLIENTS_PYTHON := 2.3.0 1.30.0
-CLIENTS_STAMPS := $(CLIENTS_PYTHON:%=$(CLIENTS)/mcp-%/.installed) $(CLIENTS)/node/.installed
+CLIENTS_PYTHON := mcp-2.3.0 mcp-1.30.0 chuk-mcp-0.9.4
+CLIENTS_STAMPS := $(CLIENTS_PYTHON:%=$(CLIENTS)/%/.installed) $(CLIENTS)/node/.installed
 
 .PHONY: clients clients-idle clients-install
 
@@ -17,7 +17,7 @@ clients-idle: clients-install build
 clients-install: $(CLIENTS_STAMPS)
 
 # Without ensurepip (Debian splits it off) the environment borrows the pip of the system.
-$(CLIENTS)/mcp-%/.installed: tests/clients/python/mcp-%.txt
+$(CLIENTS)/%/.installed: tests/clients/python/%.txt
 	rm -rf $(@D)
 	python3 -m venv $(@D) 2>/dev/null || python3 -m venv --clear --without-pip $(@D)
 	if [ -x $(@D)/bin/pip ]; then $(@D)/bin/python -m pip install -q --disable-pip-version-check -r $<; \

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import behind
+import independent
 from kit import (
     HERE,
     NODE,
@@ -222,14 +223,15 @@ def main():
     binary = args.bin.resolve()
 
     tap = Tap()
-    shutil.copy(HERE / "node" / "client.mjs", NODE)
+    for program in ("client.mjs", "ai.mjs"):
+        shutil.copy(HERE / "node" / program, NODE)
     try:
         server = Server([binary, "demo", "--http", "--port", "0"])
     except (Failure, OSError) as failure:
         tap.add(Result("the server starts", str(failure)))
         return tap.finish()
     try:
-        wanted = idle_cases(server, args.idle) if args.idle else [*cases(server, binary), *behind.cases(binary)]
+        wanted = idle_cases(server, args.idle) if args.idle else [*cases(server, binary), *behind.cases(binary), *independent.cases(binary)]
         wanted = [run for name, run in wanted if args.only in name]
         if not wanted:
             tap.add(Result("there are cases", f"none has {args.only!r} in its name"))

@@ -174,20 +174,20 @@ impl Driver {
         let is_handshake = message.method() == "initialize";
         let listens = is_stateless && message.method() == "subscriptions/listen";
         let mut open = OpenCall { handler: Arc::clone(&self.handler), peer: Arc::clone(&self.peer), call, stays_open: false };
-        let job: Job = if listens {
+        let (slots, lane) = (&self.peer.slots, self.peer.lane);
+        let admission = if listens {
             let listeners = Arc::clone(&self.listeners);
-            Box::new(move || open.listen(message, &listeners))
+            slots.admit(lane, number, size, move || open.listen(message, &listeners))
         } else {
-            Box::new(move || open.run(Request::new(message)))
+            slots.admit(lane, number, size, move || open.run(Request::new(message)))
         };
-        let admission = self.peer.slots.admit(self.peer.lane, number, size, job);
         if is_handshake {
-            self.peer.slots.reserve(self.peer.lane);
+            slots.reserve(lane);
         }
         Ok(match admission {
             // A request that stays open must not keep the thread that brought it.
             Admission::Run(job) if listens => {
-                self.peer.slots.run(job);
+                slots.run(job);
                 None
             }
             Admission::Run(job) => Some(job),
@@ -226,12 +226,12 @@ impl Driver {
         }
         let (handler, session) = (Arc::clone(&self.handler), Session::new(Arc::clone(&self.peer), None));
         let size = message.as_str().len();
-        let job = Box::new(move || {
+        let job = move || {
             let notification = Notification::new(message);
             if catch_unwind(AssertUnwindSafe(|| handler.notified(&notification, &session))).is_err() {
                 log::error!("the handler panicked at the notification {:?}", notification.method());
             }
-        });
+        };
         match self.peer.slots.admit(self.peer.lane, 0, size, job) {
             Admission::Run(job) => Some(job),
             Admission::Waits => None,

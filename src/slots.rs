@@ -109,7 +109,7 @@ impl Slots {
     }
 
     /// Asks for a slot for a call of the session `lane`. `ticket` names the call to [`withdraw`](Slots::withdraw); `bytes` is what it holds while it waits.
-    pub fn admit(self: &Arc<Self>, lane_id: u64, ticket: u64, bytes: usize, job: Job) -> Admission {
+    pub fn admit(self: &Arc<Self>, lane_id: u64, ticket: u64, bytes: usize, job: impl FnOnce() + Send + 'static) -> Admission {
         let mut state = self.lock();
         // Whoever returns or waits while a slot is free is held up by the bound of its own session, and no reason to hold up others.
         let free = state.running < self.bounds.calls;
@@ -124,7 +124,7 @@ impl Slots {
             return Admission::Full;
         }
         lane.bytes += bytes;
-        lane.waiting.push_back(Waiting { ticket, bytes, job });
+        lane.waiting.push_back(Waiting { ticket, bytes, job: Box::new(job) });
         state.mark_ready(lane_id, self.bounds);
         Admission::Waits
     }
@@ -226,7 +226,7 @@ impl Slots {
         self.workers.run(job);
     }
 
-    fn holding(self: &Arc<Self>, lane: u64, job: Job) -> Job {
+    fn holding(self: &Arc<Self>, lane: u64, job: impl FnOnce() + Send + 'static) -> Job {
         let held = Held { slots: Arc::clone(self), lane };
         Box::new(move || {
             let _held = held;

@@ -215,7 +215,8 @@ impl Endpoints {
         let shared = &self.shared;
         let (reply, jobs) = match route {
             Route::Mcp => {
-                let door = Door { back: &*shared.back, seat: &|| self.seat(), head };
+                let seat = || self.seat();
+                let door = Door::new(&*shared.back, &seat, head);
                 match self.streamable(&door, body) {
                     Posted::Answer(reply, jobs) => (reply, jobs),
                     Posted::Open(response, jobs) => return Exchange::Open(response, jobs),

@@ -57,15 +57,17 @@ pub(crate) struct Door<'d> {
     pub back: &'d dyn Back,
     pub seat: &'d dyn Fn() -> Option<Seat>,
     pub head: &'d Head,
+    /// What the header says.
+    version: Option<&'d str>,
 }
 
-impl Door<'_> {
-    fn version(&self) -> Option<&str> {
-        self.head.header("mcp-protocol-version")
+impl<'d> Door<'d> {
+    pub fn new(back: &'d dyn Back, seat: &'d dyn Fn() -> Option<Seat>, head: &'d Head) -> Door<'d> {
+        Door { back, seat, head, version: head.header("mcp-protocol-version") }
     }
 
     pub fn is_modern(&self) -> bool {
-        self.version().and_then(Version::parse).is_some_and(Version::is_modern)
+        self.version.and_then(Version::parse).is_some_and(Version::is_modern)
     }
 }
 
@@ -85,7 +87,7 @@ impl Streamable {
         if !is_json(door.head.header("content-type")) {
             return Err(Box::new(Full::text(415, "the Content-Type must be application/json")));
         }
-        let said = door.version().and_then(Version::parse);
+        let said = door.version.and_then(Version::parse);
         let malformed = |malformed: Malformed, version| Box::new(Full::json(400, incoming::answer(&malformed, version).into_text()));
         let body = incoming::parse(body).map_err(|error| malformed(error, said))?;
         let single = match &body {
@@ -211,7 +213,7 @@ fn session_id<'d>(door: &Door<'d>, message: Option<&Message>) -> Result<&'d str,
 
 /// The version that a request of a session says it is of.
 fn version(door: &Door<'_>, message: Option<&Message>) -> Result<Option<Version>, Box<Full>> {
-    let Some(text) = door.version() else { return Ok(None) };
+    let Some(text) = door.version else { return Ok(None) };
     Version::parse(text).map(Some).ok_or_else(|| {
         let why = format!("MCP-Protocol-Version must be one of {}", Version::ALL.map(Version::as_str).join(", "));
         error(400, message, &RpcError::invalid_request(why))

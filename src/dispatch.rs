@@ -160,7 +160,11 @@ impl Driver {
             Err(refusal) => return Err(Box::new((message, refusal))),
         };
         let is_stateless = stateless.is_some();
-        if message.method() == "ping" && !is_stateless {
+        let method = message.method();
+        let (is_ping, listens) = (method == "ping" && !is_stateless, method == "subscriptions/listen" && is_stateless);
+        // Answered before whatever was sent behind it, which may be of the version that is yet to be agreed on.
+        let is_handshake = method == "initialize";
+        if is_ping {
             self.answer_at_once(outlet, Message::result(message.id(), "{}"));
             outlet.ended(message.id());
             return Ok(None);
@@ -170,9 +174,6 @@ impl Driver {
             return Err(Box::new((message, refusal)));
         }
         let (number, size) = (call.number, message.as_str().len());
-        // Answered before whatever was sent behind it, which may be of the version that is yet to be agreed on.
-        let is_handshake = message.method() == "initialize";
-        let listens = is_stateless && message.method() == "subscriptions/listen";
         let mut open = OpenCall { handler: Arc::clone(&self.handler), peer: Arc::clone(&self.peer), call, stays_open: false };
         let (slots, lane) = (&self.peer.slots, self.peer.lane);
         let admission = if listens {

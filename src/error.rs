@@ -13,42 +13,16 @@ pub struct Error(Box<Kind>);
 /// The result of everything that can fail with our own [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
+#[cfg_attr(not(feature = "run"), allow(dead_code, reason = "only a front starts a COMMAND"))]
 enum Kind {
-    Usage {
-        message: String,
-    },
-    Setting {
-        name: String,
-        value: String,
-        allowed: String,
-    },
-    File {
-        doing: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
-    PortTaken {
-        port: u16,
-        source: io::Error,
-    },
-    Listen {
-        address: String,
-        source: io::Error,
-    },
-    #[cfg_attr(not(feature = "run"), allow(dead_code, reason = "only a front starts a COMMAND"))]
-    CommandNotFound {
-        program: String,
-        is_a_file_here: bool,
-    },
-    #[cfg_attr(not(feature = "run"), allow(dead_code, reason = "only a front starts a COMMAND"))]
-    CommandNotExecutable {
-        program: String,
-        source: io::Error,
-    },
-    Io {
-        doing: String,
-        source: io::Error,
-    },
+    Usage { message: String },
+    Setting { name: String, value: String, allowed: String },
+    File { doing: &'static str, path: PathBuf, source: io::Error },
+    PortTaken { port: u16, source: io::Error },
+    Listen { address: String, source: io::Error },
+    CommandNotFound { program: String, is_a_file_here: bool },
+    CommandNotExecutable { program: String, source: io::Error },
+    Io { doing: String, source: io::Error },
 }
 
 impl Error {

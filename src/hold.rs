@@ -361,7 +361,7 @@ impl Hold {
             state.canary.clone()
         };
         let is_canary = canary.as_ref().is_some_and(|(id, _)| *id == group);
-        if let (Report::Failed { why, .. }, false, false) = (&report, is_canary, self.is_stopping()) {
+        if let (Report::Failed { why, .. }, false) = (&report, is_canary || self.is_stopping()) {
             // Of the canary whoever waits for it says more.
             log::error!("the server did not start: {why}");
         }

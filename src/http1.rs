@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 pub(crate) use decided::{Framing, Version};
 pub(crate) use head::{Head, IS_TLS};
 pub(crate) use source::{Socket, Source, linger};
-pub(crate) use write::{CONTINUE, LAST_CHUNK, Writer};
+pub(crate) use write::{CONTINUE, LAST_CHUNK, Writer, push_chunk_size};
 
 use crate::clock::after;
 use head::{Line, Scan, is_token, line_end};

@@ -3,7 +3,6 @@
 //! No text of the client's gets into a head: reason phrases come from a table, and a header whose value holds a control character is left out, since it
 //! could end the line.
 
-use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tiny_http::{Header, Method, StatusCode};
@@ -92,18 +91,17 @@ impl Writer {
     }
 
     /// Appends one part of a stream to `out`. In HTTP/1.1 the stream ends with [`LAST_CHUNK`].
-    pub(crate) fn chunk(&self, out: &mut Vec<u8>, part: &[u8]) -> io::Result<()> {
+    pub(crate) fn chunk(&self, out: &mut Vec<u8>, part: &[u8]) {
         match self.version {
             Version::Http10 => out.extend_from_slice(part),
             // A chunk of size zero would end the stream.
             Version::Http11 if part.is_empty() => {}
             Version::Http11 => {
-                write!(out, "{:x}\r\n", part.len())?;
+                push_chunk_size(out, part.len());
                 out.extend_from_slice(part);
                 out.extend_from_slice(b"\r\n");
             }
         }
-        Ok(())
     }
 
     /// In pieces rather than formatted: it is written for every answer.
@@ -145,6 +143,13 @@ fn is_harmless(header: &Header) -> bool {
         log::error!("a header was left out of an answer: its name or value cannot be sent");
     }
     clean && !OURS.iter().any(|ours| ours.eq_ignore_ascii_case(name))
+}
+
+/// The line before a chunk. In digits of its own rather than formatted: it is written before every event.
+pub(crate) fn push_chunk_size(out: &mut Vec<u8>, size: usize) {
+    let digits = (usize::BITS - size.leading_zeros()).div_ceil(4).max(1);
+    out.extend((0..digits).rev().map(|digit| b"0123456789abcdef"[size >> (4 * digit) & 15]));
+    out.extend_from_slice(b"\r\n");
 }
 
 fn push(out: &mut Vec<u8>, parts: &[&str]) {

@@ -49,19 +49,13 @@ fn calls_beyond_the_bounds_wait_and_sessions_take_turns() {
 fn behind_a_reserved_call_its_session_waits_and_no_other() {
     let slots = slots(4, 4);
     let (log, started) = bounded(16);
-    let (go, gate) = bounded(16);
-    assert!(matches!(admit(&slots, 1, "first", &log, &gate), Admission::Waits));
+    let Admission::Run(first) = slots.admit(1, 1, 1, || {}) else { panic!("a free slot") };
     slots.reserve(1);
-    for (lane, name) in [(1, "a"), (1, "bb"), (2, "other")] {
-        assert!(matches!(admit(&slots, lane, name, &log, &gate), Admission::Waits));
-    }
-    let mut begun = [started.recv_timeout(SOON).unwrap(), started.recv_timeout(SOON).unwrap()];
-    begun.sort_unstable();
-    assert_eq!((begun, started.try_recv().is_err()), (["first", "other"], true));
-    (0..4).for_each(|_| go.send(()).unwrap());
-    let mut rest = [started.recv_timeout(SOON).unwrap(), started.recv_timeout(SOON).unwrap()];
-    rest.sort_unstable();
-    assert_eq!(rest, ["a", "bb"]);
+    assert!(matches!(slots.admit(1, 2, 1, move || log.send("behind").unwrap()), Admission::Waits));
+    assert!(matches!(slots.admit(2, 1, 1, || {}), Admission::Run(_)));
+    first();
+    assert_eq!(started.recv_timeout(SOON), Ok("behind"));
+    assert!(matches!(slots.admit(1, 3, 1, || {}), Admission::Run(_)), "the reservation is over");
     assert!(slots.wait_until_quiet(SOON));
 }
 

@@ -56,10 +56,8 @@ impl Full {
     }
 
     /// A sentence for a person.
-    pub(crate) fn text(status: u16, text: impl Into<String>) -> Full {
-        let mut text = text.into();
-        text.push('\n');
-        Full::new(status, "text/plain; charset=utf-8", text)
+    pub(crate) fn text(status: u16, text: impl AsRef<str>) -> Full {
+        Full::new(status, "text/plain; charset=utf-8", [text.as_ref(), "\n"].concat())
     }
 
     pub(crate) fn json(status: u16, json: impl Into<Vec<u8>>) -> Full {

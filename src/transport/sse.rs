@@ -106,7 +106,7 @@ impl Sse {
             Err(malformed) => return done(Full::json(400, incoming::answer(&malformed, session.link.version()).into_text())),
         };
         let jobs = messages.into_iter().filter_map(|message| session.link.deliver(message, &session.outlet)).collect();
-        (Full::new(202, "text/plain; charset=utf-8", "Accepted\n"), jobs)
+        (Full::text(202, "Accepted"), jobs)
     }
 
     /// All streams end once what is queued is written.

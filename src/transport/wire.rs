@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::event;
+use crate::http1::{LAST_CHUNK, push_chunk_size};
 use crate::message::Message;
 
 /// Up to this size an event is put together before it is written.
@@ -95,12 +96,13 @@ impl Wire {
                 whole => write_all(&socket, &mut [IoSlice::new(&whole)], deadline),
             };
         }
-        let (head, tail) = if self.is_chunked {
-            (format!("{:x}\r\n{before}", item.len()), format!("{after}\r\n"))
-        } else {
-            (before.to_owned(), after.to_owned())
-        };
-        write_all(&socket, &mut [IoSlice::new(head.as_bytes()), IoSlice::new(text.as_bytes()), IoSlice::new(tail.as_bytes())], deadline)
+        let (mut head, mut tail) = (Vec::new(), after.as_bytes().to_vec());
+        if self.is_chunked {
+            push_chunk_size(&mut head, item.len());
+            tail.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(before.as_bytes());
+        write_all(&socket, &mut [IoSlice::new(&head), IoSlice::new(text.as_bytes()), IoSlice::new(&tail)], deadline)
     }
 
     fn time_for(&self, item: &Item, deadline: Duration) -> Duration {
@@ -124,8 +126,7 @@ impl Wire {
         let mut whole = std::mem::take(&mut self.rest);
         whole.reserve_exact(item.len() + 16);
         if self.is_chunked && item.len() > 0 {
-            push_hex(&mut whole, item.len());
-            whole.extend_from_slice(b"\r\n");
+            push_chunk_size(&mut whole, item.len());
         }
         parts.iter().for_each(|part| whole.extend_from_slice(part.as_bytes()));
         if self.is_chunked && item.len() > 0 {
@@ -137,16 +138,10 @@ impl Wire {
     pub fn finish(&mut self, deadline: Duration) -> io::Result<()> {
         self.write(&Item::Signal, deadline)?;
         match &self.socket {
-            Some(socket) if self.is_chunked => write_all(socket, &mut [IoSlice::new(b"0\r\n\r\n")], clock::from_now(deadline)),
+            Some(socket) if self.is_chunked => write_all(socket, &mut [IoSlice::new(LAST_CHUNK)], clock::from_now(deadline)),
             _ => Ok(()),
         }
     }
-}
-
-/// In digits of its own rather than formatted: it is written before every event.
-fn push_hex(out: &mut Vec<u8>, number: usize) {
-    let digits = (usize::BITS - number.leading_zeros()).div_ceil(4).max(1);
-    out.extend((0..digits).rev().map(|digit| b"0123456789abcdef"[number >> (4 * digit) & 15]));
 }
 
 /// How long it may take to write so many bytes: a slow line gets the time again for each mebibyte.
@@ -230,15 +225,6 @@ pub(crate) fn write_at_once(_: &TcpStream, _: &[u8]) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_length_is_written_in_hexadecimal() {
-        for number in [0, 1, 9, 15, 16, 255, 256, 0x1234_abcd, usize::MAX] {
-            let mut out = Vec::new();
-            push_hex(&mut out, number);
-            assert_eq!(out, format!("{number:x}").as_bytes());
-        }
-    }
 
     #[test]
     fn what_is_left_of_the_last_event_counts_for_the_time_of_the_next() {

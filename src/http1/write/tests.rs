@@ -104,7 +104,7 @@ fn streams_are_chunked_in_1_1_and_closed_in_1_0() {
     let body = |writer: Writer| {
         let mut out = Vec::new();
         for part in [&b"data: 0123456789abcdef\n\n"[..], b"", b"x"] {
-            writer.chunk(&mut out, part).unwrap();
+            writer.chunk(&mut out, part);
         }
         String::from_utf8(out).unwrap()
     };
@@ -116,6 +116,15 @@ fn streams_are_chunked_in_1_1_and_closed_in_1_0() {
     let old = writer(Version::Http10, true, false);
     assert_eq!(shown(&old.stream(200, &[])), "HTTP/1.0 200 OK|Connection: close|Server: mcp-http-transport||");
     assert_eq!(body(old), "data: 0123456789abcdef\n\nx");
+}
+
+#[test]
+fn the_size_of_a_chunk_is_hexadecimal() {
+    for size in [0, 1, 9, 15, 16, 255, 256, 0x1234_abcd, usize::MAX] {
+        let mut out = Vec::new();
+        push_chunk_size(&mut out, size);
+        assert_eq!(out, format!("{size:x}\r\n").as_bytes());
+    }
 }
 
 #[test]
